@@ -1,0 +1,123 @@
+package sre
+
+import (
+	"slices"
+	"time"
+)
+
+// Confidence is a probability with its lower bound and what it rests on. It is
+// its own type so that it is never mixed up with a score.
+type Confidence struct {
+	P     float64 `json:"p"`     // the estimate
+	Lower float64 `json:"lower"` // 10 % quantile of the posterior: the figure that decisions use
+	Basis string  `json:"basis"` // "7 of 8 similar, data 92 % fresh"
+}
+
+// Hypothesis is one candidate cause with its probability. An empty Service
+// stands for "none of the services seen" and Mechanism is Unknown then.
+type Hypothesis struct {
+	Service     string     `json:"service"`
+	Mechanism   Mechanism  `json:"mechanism"`
+	Probability float64    `json:"probability"`
+	Evidence    []Evidence `json:"evidence,omitempty"` // strongest first, at most five
+	Path        []string   `json:"path,omitempty"`     // how it spread: cause first, victim last
+	Change      *Change    `json:"change,omitempty"`   // the change that is suspected, if one is
+}
+
+// Diagnosis is what is believed about an incident at one instant.
+type Diagnosis struct {
+	At          time.Time    `json:"at"`
+	Onset       time.Time    `json:"onset"`
+	Hypotheses  []Hypothesis `json:"hypotheses"`   // most probable first; probabilities sum to 1
+	Affected    []string     `json:"affected"`     // services with a sign of trouble, sorted
+	Blast       BlastRadius  `json:"blast_radius"` // of the first hypothesis
+	DataQuality float64      `json:"data_quality"` // share of the needed readings that are fresh
+	Precursors  []Precursor  `json:"precursors"`   // strongest first
+	Note        string       `json:"note,omitempty"`
+}
+
+// Top returns the most probable hypothesis; the zero Hypothesis where there is
+// none.
+func (d Diagnosis) Top() Hypothesis {
+	if len(d.Hypotheses) == 0 {
+		return Hypothesis{Mechanism: Unknown}
+	}
+	return d.Hypotheses[0]
+}
+
+// Finding is what diagnosis makes of one group of related precursors at one
+// tick: a new incident, or news of an open one.
+type Finding struct {
+	Fingerprint string    // stable for the same cause: root service and mechanism
+	Incident    string    // ID of the open incident that it belongs to; empty for a new one
+	Severity    Severity  // of the whole group
+	Diagnosis   Diagnosis // with its precursors
+}
+
+// State is where an incident stands in its lifecycle.
+type State string
+
+// The closed set of lifecycle states. agent/lifecycle.go holds the transitions.
+const (
+	Suspected        State = "suspected"
+	Diagnosed        State = "diagnosed"
+	Planned          State = "planned"
+	AwaitingApproval State = "awaiting_approval"
+	Acting           State = "acting"
+	Verifying        State = "verifying"
+	Resolved         State = "resolved" // trouble is gone, mitigations still in force
+	Lifting          State = "lifting"  // mitigations are taken back, one by one
+	Reverting        State = "reverting"
+	Escalated        State = "escalated"
+	Closed           State = "closed"
+)
+
+// States lists every state in a fixed order.
+func States() []State {
+	return []State{
+		Suspected, Diagnosed, Planned, AwaitingApproval, Acting, Verifying,
+		Resolved, Lifting, Reverting, Escalated, Closed,
+	}
+}
+
+// Valid reports whether s is one of the closed set.
+func (s State) Valid() bool { return slices.Contains(States(), s) }
+
+// Incident is one cascade from suspicion to closing. It carries everything that
+// must survive a restart, so that the latest one in the trail is the state.
+type Incident struct {
+	ID          string    `json:"id"`
+	Fingerprint string    `json:"fingerprint"`
+	State       State     `json:"state"`
+	Severity    Severity  `json:"severity"`
+	OpenedAt    time.Time `json:"opened_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
+	StateSince  time.Time `json:"state_since"`
+	LastSeen    time.Time `json:"last_seen"` // when a precursor last spoke for it
+	ClosedAt    time.Time `json:"closed_at,omitzero"`
+
+	Diagnosis   Diagnosis    `json:"diagnosis"`
+	Confidence  Confidence   `json:"confidence"`
+	Plan        *Plan        `json:"plan,omitempty"`
+	Step        int          `json:"step"`    // index of the plan's current step
+	Attempt     int          `json:"attempt"` // how often a plan was started
+	Decision    *Decision    `json:"decision,omitempty"`
+	Approval    *Approval    `json:"approval,omitempty"`
+	Mitigations []Mitigation `json:"mitigations,omitempty"` // in the order of application
+	Outcome     Outcome      `json:"outcome,omitempty"`
+	GoodSince   time.Time    `json:"good_since,omitzero"` // since when the current check has held
+	Escalation  string       `json:"escalation,omitempty"`
+	Tried       []string     `json:"tried,omitempty"` // recurrence keys of cures that did not help
+	Recurrences int          `json:"recurrences,omitempty"`
+}
+
+// InForce returns the mitigations that are, or may be, in effect.
+func (i *Incident) InForce() []Mitigation {
+	var out []Mitigation
+	for _, m := range i.Mitigations {
+		if m.Phase.Live() {
+			out = append(out, m)
+		}
+	}
+	return out
+}
