@@ -33,12 +33,7 @@ func ActionKinds() []ActionKind {
 
 // Valid reports whether k is one of the closed set.
 func (k ActionKind) Valid() bool {
-	for _, known := range ActionKinds() {
-		if k == known {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(ActionKinds(), k)
 }
 
 // Target is what an action moves: a service, or the calls of a service to one

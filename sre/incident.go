@@ -105,7 +105,9 @@ type Incident struct {
 	Approval    *Approval    `json:"approval,omitempty"`
 	Mitigations []Mitigation `json:"mitigations,omitempty"` // in the order of application
 	Outcome     Outcome      `json:"outcome,omitempty"`
-	GoodSince   time.Time    `json:"good_since,omitzero"` // since when the current check has held
+	GoodSince   time.Time    `json:"good_since,omitzero"` // since when what the state waits for has held
+	BadTicks    int          `json:"bad_ticks,omitempty"` // ticks in a row that spoke against the state
+	Trouble     float64      `json:"trouble,omitempty"`   // error ratio at the entries when the current step began
 	Escalation  string       `json:"escalation,omitempty"`
 	Tried       []string     `json:"tried,omitempty"` // recurrence keys of cures that did not help
 	Recurrences int          `json:"recurrences,omitempty"`

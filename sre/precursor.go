@@ -1,6 +1,9 @@
 package sre
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Mechanism names how a failure feeds or spreads.
 type Mechanism string
@@ -31,12 +34,7 @@ func Mechanisms() []Mechanism {
 
 // Valid reports whether m is one of the closed set.
 func (m Mechanism) Valid() bool {
-	for _, known := range Mechanisms() {
-		if m == known {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(Mechanisms(), m)
 }
 
 // Severity orders how much an incident or a precursor matters.

@@ -61,6 +61,7 @@ type StartRecord struct {
 // OperatorRecord is an operator's command as it was carried out.
 type OperatorRecord struct {
 	Command InputKind `json:"command"`
+	Name    string    `json:"name,omitempty"` // of a pause
 	By      string    `json:"by"`
 	Role    Role      `json:"role"`
 	Reason  string    `json:"reason"`

@@ -1,6 +1,9 @@
 package sre
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // SignalKind says what a measurement tells about a service or an edge: the four
 // golden signals (SRE book, chapter 6) and the ones that precede a cascade.
@@ -27,12 +30,7 @@ func SignalKinds() []SignalKind {
 
 // Valid reports whether k is one of the closed set.
 func (k SignalKind) Valid() bool {
-	for _, known := range SignalKinds() {
-		if k == known {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(SignalKinds(), k)
 }
 
 // Unit is the unit of a signal's values.
@@ -53,12 +51,7 @@ func Units() []Unit { return []Unit{PerSecond, Ratio, Percent, Seconds, Bytes, C
 
 // Valid reports whether u is one of the closed set.
 func (u Unit) Valid() bool {
-	for _, known := range Units() {
-		if u == known {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(Units(), u)
 }
 
 // Signal names one measured quantity: one column of a Snapshot, filled by one
@@ -88,9 +81,9 @@ func (s ReadingState) String() string {
 		return "present"
 	case Stale:
 		return "stale"
-	default:
-		return "absent"
+	case Absent:
 	}
+	return "absent"
 }
 
 // Reading is one value with what is known about it. Value is meaningless when

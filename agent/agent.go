@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/sreagent/sreagent/agent/executor"
+	"github.com/sreagent/sreagent/agent/gate"
+	"github.com/sreagent/sreagent/detectors"
+	"github.com/sreagent/sreagent/diagnosis"
+	"github.com/sreagent/sreagent/learner"
+	"github.com/sreagent/sreagent/runbooks"
+	"github.com/sreagent/sreagent/sre"
+)
+
+// What the agent asks of the logic below it. The real ones are built by New;
+// tests put simpler ones in their place.
+type (
+	senses interface {
+		Detect(s *sre.Snapshot, frozen []bool) []sre.Precursor
+		WarmUp() float64
+	}
+	reasoning interface {
+		Diagnose(s *sre.Snapshot, ps []sre.Precursor, open []sre.Incident) []sre.Finding
+	}
+	library interface {
+		Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection)
+		Evaluate(c sre.Check, f runbooks.Facts) (sre.Verdict, string)
+	}
+	experience interface {
+		Confidence(q learner.Question) sre.Confidence
+		Learn(o sre.OutcomeRecord)
+	}
+)
+
+type mind struct {
+	senses     senses
+	reasoning  reasoning
+	library    library
+	experience experience
+}
+
+// Agent is one autonomous SRE. It is not safe for concurrent use: Run owns it.
+type Agent struct {
+	cfg   Config
+	ports Ports
+	mind  mind
+	gate  *gate.Gate
+	exec  *executor.Executor
+	caps  []sre.Capability
+	log   *slog.Logger
+	meter *metrics
+
+	book      *book
+	epoch     uint64
+	tick      uint64
+	blind     time.Time // since when no snapshot could be trusted; zero while seeing
+	blindFor  time.Duration
+	warm      float64
+	started   bool
+	seen      sre.SourceHealth
+	fleet     int
+	reload    chan Config
+	explained []sre.Explained
+}
+
+// New returns an agent that knows nothing yet: Restore gives it its memory, Run
+// its life.
+func New(cfg Config, ports Ports) (*Agent, error) {
+	if cfg.Runbooks == nil {
+		return nil, fmt.Errorf("agent: no runbook library")
+	}
+	return newWith(cfg, ports, mind{
+		senses:     detectors.New(cfg.Detection),
+		reasoning:  diagnosis.New(cfg.Diagnosis),
+		library:    cfg.Runbooks,
+		experience: learner.New(cfg.Learner),
+	})
+}
+
+func newWith(cfg Config, ports Ports, m mind) (*Agent, error) {
+	if err := ports.validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Interval <= 0 {
+		return nil, fmt.Errorf("agent: interval %s is not positive", cfg.Interval)
+	}
+	if faults := cfg.Policy.Validate(); len(faults) > 0 {
+		return nil, faults
+	}
+	return &Agent{
+		cfg: cfg, ports: ports, mind: m,
+		gate:   gate.New(cfg.Policy),
+		exec:   executor.New(executor.Config{DryRun: cfg.Policy.DryRun, Timeout: cfg.Timing.Lever, Width: 8}, ports.Levers),
+		log:    ports.Log,
+		meter:  newMetrics(ports.Registerer),
+		book:   newBook(),
+		reload: make(chan Config, 1),
+	}, nil
+}
+
+// Run takes over and ticks until ctx is done or the trail cannot be written.
+// Restore must have been called before where there is a trail.
+func (a *Agent) Run(ctx context.Context) error {
+	for now := range a.ports.Clock.Ticks(ctx, a.cfg.Interval) {
+		if err := a.Tick(ctx, now); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// Reconfigure hands a new configuration to the running loop. It takes effect
+// whole, between two ticks: policy, timing and runbooks change; baselines and
+// incidents stay. The interval, the learner and the ports stay as they were.
+func (a *Agent) Reconfigure(cfg Config) {
+	for {
+		select {
+		case a.reload <- cfg:
+			return
+		default:
+		}
+		select { // only the newest waits
+		case <-a.reload:
+		default:
+		}
+	}
+}
+
+func (a *Agent) takeReload() {
+	select {
+	case cfg := <-a.reload:
+		a.cfg.Policy, a.cfg.Timing, a.cfg.Digest = cfg.Policy, cfg.Timing, cfg.Digest
+		a.gate = gate.New(cfg.Policy)
+		a.exec = executor.New(executor.Config{DryRun: cfg.Policy.DryRun, Timeout: cfg.Timing.Lever, Width: 8}, a.ports.Levers)
+		a.caps = nil
+		if cfg.Runbooks != nil {
+			a.cfg.Runbooks = cfg.Runbooks
+			a.mind.library = cfg.Runbooks
+		}
+	default:
+	}
+}
+
+// warmUp reads the past, once, so that baselines are not empty at the first
+// tick. What it finds is not acted on, and what open incidents look like is not
+// learned as normal.
+func (a *Agent) warmUp(ctx context.Context, now time.Time) {
+	if a.cfg.WarmUp <= 0 {
+		return
+	}
+	step := a.cfg.WarmUpStep
+	if step <= 0 {
+		step = a.cfg.Interval
+	}
+	for s, err := range a.ports.Source.History(ctx, now.Add(-a.cfg.WarmUp), now, step) {
+		if err != nil {
+			a.log.Warn("warm-up stopped early", "err", err)
+			return
+		}
+		a.mind.senses.Detect(s, a.frozenAt(s))
+	}
+}

@@ -1,0 +1,234 @@
+package agent
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sreagent/sreagent/agent/gate"
+	"github.com/sreagent/sreagent/sre"
+)
+
+// keepClosed is how many closed incidents stay in the view.
+const keepClosed = 20
+
+// book is all that the agent remembers: the fold of the trail.
+type book struct {
+	next      uint64                   // sequence number of the next record
+	starts    uint64                   // how often an agent took over: the epoch
+	incidents map[string]*sre.Incident // open ones, and the latest closed ones
+	machines  map[string]*lifecycle
+	pauses    []sre.Pause
+	applied   []time.Time // of new mitigations, for the hourly budget
+	told      map[string]sre.Notice
+	unsettled map[string]bool // actions to probe: in flight when the last agent ended, or run out
+	doubts    map[string]int  // probes in a row that did not settle an action
+	seq       uint64          // of directives within this epoch
+}
+
+func newBook() *book {
+	return &book{
+		incidents: map[string]*sre.Incident{},
+		machines:  map[string]*lifecycle{},
+		told:      map[string]sre.Notice{},
+		unsettled: map[string]bool{},
+		doubts:    map[string]int{},
+	}
+}
+
+// Restore folds the trail. It touches nothing; what was in flight is probed at
+// the first tick.
+func (a *Agent) Restore(records iter.Seq2[sre.Record, error]) error {
+	for r, err := range records {
+		if err != nil {
+			return fmt.Errorf("restore: %w", err)
+		}
+		if err := a.fold(r); err != nil {
+			return fmt.Errorf("restore record %d: %w", r.Seq, err)
+		}
+		a.blind = r.At // nobody watched since: that time counts for nothing
+	}
+	for _, inc := range a.book.incidents {
+		inc.GoodSince, inc.BadTicks = time.Time{}, 0 // nobody watched meanwhile
+		for _, m := range inc.Mitigations {
+			if m.Phase.Live() {
+				a.book.unsettled[m.Action.ID] = true
+			}
+		}
+	}
+	return nil
+}
+
+// fold applies one record of the past.
+func (a *Agent) fold(r sre.Record) error {
+	b := a.book
+	if r.Seq != b.next {
+		return fmt.Errorf("sequence %d where %d was expected", r.Seq, b.next)
+	}
+	b.next++
+	switch r.Kind {
+	case sre.RecordStart:
+		b.starts = max(b.starts+1, r.Start.Epoch)
+	case sre.RecordIncident:
+		return b.put(*r.Incident)
+	case sre.RecordOperator:
+		b.operator(r)
+	case sre.RecordIntent:
+		return b.intend(r)
+	case sre.RecordResult:
+		b.result(r)
+	case sre.RecordOutcome:
+		a.mind.experience.Learn(*r.Outcome)
+	case sre.RecordNotice:
+		b.told[r.Notice.Incident] = *r.Notice
+	case sre.RecordSource, sre.RecordDecision, sre.RecordApproval, sre.RecordStop:
+	}
+	return nil
+}
+
+// put takes an incident as it stands in a record.
+func (b *book) put(inc sre.Incident) error {
+	machine, err := newLifecycle(inc.ID, inc.State)
+	if err != nil {
+		return err
+	}
+	b.incidents[inc.ID] = &inc
+	b.machines[inc.ID] = machine
+	return nil
+}
+
+func (b *book) operator(r sre.Record) {
+	switch r.Operator.Command {
+	case sre.InputPause:
+		b.pause(sre.Pause{Name: r.Operator.Name, By: r.Operator.By, Reason: r.Operator.Reason, Since: r.At})
+	case sre.InputResume:
+		b.resume(r.Operator.Name)
+	case sre.InputApprove, sre.InputReject, sre.InputClose, sre.InputUndo:
+	}
+}
+
+func (b *book) pause(p sre.Pause) {
+	b.resume(p.Name)
+	b.pauses = append(b.pauses, p)
+	slices.SortFunc(b.pauses, func(x, y sre.Pause) int { return strings.Compare(x.Name, y.Name) })
+}
+
+func (b *book) resume(name string) bool {
+	before := len(b.pauses)
+	b.pauses = slices.DeleteFunc(b.pauses, func(p sre.Pause) bool { return p.Name == name })
+	return len(b.pauses) < before
+}
+
+// intend notes that a lever may have been touched: from here on only a result
+// or a probe says more.
+func (b *book) intend(r sre.Record) error {
+	if r.Intent.DryRun {
+		return nil
+	}
+	inc, ok := b.incidents[r.IncidentID]
+	if !ok {
+		return fmt.Errorf("intent for unknown incident %q", r.IncidentID)
+	}
+	m := find(inc, r.Intent.Action.ID)
+	if m == nil {
+		return fmt.Errorf("intent for unknown action %q", r.Intent.Action.ID)
+	}
+	switch r.Intent.Permit.Purpose {
+	case sre.ToApply:
+		m.Phase, m.Before, m.Permit, m.Epoch, m.Expires = sre.Intended, r.Intent.Before, r.Intent.Permit, r.Intent.Epoch, r.Intent.Expires
+		b.applied = append(b.applied, r.At)
+	case sre.ToRenew:
+		m.Epoch, m.Expires = r.Intent.Epoch, r.Intent.Expires
+	case sre.ToRevert:
+		m.Phase = sre.Undoing
+	}
+	return nil
+}
+
+func (b *book) result(r sre.Record) {
+	inc, ok := b.incidents[r.IncidentID]
+	if !ok {
+		return
+	}
+	if m := find(inc, r.Result.Action); m != nil {
+		settle(m, *r.Result, r.At)
+	}
+}
+
+// settle moves a mitigation to what a result says.
+func settle(m *sre.Mitigation, r sre.ResultRecord, at time.Time) {
+	if m.Phase != sre.InEffect && r.Phase == sre.InEffect {
+		m.AppliedAt = at
+	}
+	m.Phase, m.Err = r.Phase, r.Err
+	if r.Purpose == sre.ToRenew && r.Code != "" {
+		m.Expires = at // not renewed as far as is known: tried again at the next tick
+	}
+	if r.Purpose == sre.ToRevert {
+		m.Attempts++
+	}
+}
+
+// find returns the mitigation of an action, for change in place.
+func find(inc *sre.Incident, action string) *sre.Mitigation {
+	for i := range inc.Mitigations {
+		if inc.Mitigations[i].Action.ID == action {
+			return &inc.Mitigations[i]
+		}
+	}
+	return nil
+}
+
+// open returns the incidents that are not closed, in the order of their IDs.
+func (b *book) open() []*sre.Incident {
+	var out []*sre.Incident
+	for _, inc := range b.incidents {
+		if inc.State != sre.Closed {
+			out = append(out, inc)
+		}
+	}
+	slices.SortFunc(out, func(x, y *sre.Incident) int { return strings.Compare(x.ID, y.ID) })
+	return out
+}
+
+// forget drops all but the latest closed incidents.
+func (b *book) forget() {
+	var closed []*sre.Incident
+	for _, inc := range b.incidents {
+		if inc.State == sre.Closed {
+			closed = append(closed, inc)
+		}
+	}
+	slices.SortFunc(closed, newestFirst)
+	for _, inc := range closed[min(keepClosed, len(closed)):] {
+		delete(b.incidents, inc.ID)
+		delete(b.machines, inc.ID)
+		delete(b.told, inc.ID)
+	}
+}
+
+func newestFirst(x, y *sre.Incident) int {
+	if c := y.OpenedAt.Compare(x.OpenedAt); c != 0 {
+		return c
+	}
+	return strings.Compare(x.ID, y.ID)
+}
+
+// held lists every lever that is, or may be, moved.
+func (b *book) held() []gate.Held {
+	var out []gate.Held
+	for _, inc := range b.open() {
+		for _, m := range inc.InForce() {
+			out = append(out, gate.Held{Incident: inc.ID, Kind: m.Action.Kind, Target: m.Action.Target})
+		}
+	}
+	return out
+}
+
+// lastHour counts new mitigations and forgets older ones.
+func (b *book) lastHour(now time.Time) int {
+	b.applied = slices.DeleteFunc(b.applied, func(t time.Time) bool { return now.Sub(t) > time.Hour })
+	return len(b.applied)
+}

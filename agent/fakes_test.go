@@ -1,0 +1,421 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/sreagent/sreagent/agent/gate"
+	"github.com/sreagent/sreagent/learner"
+	"github.com/sreagent/sreagent/runbooks"
+	"github.com/sreagent/sreagent/sre"
+)
+
+// world is a small system that is sick until enough is done about it.
+type world struct {
+	now      time.Time
+	sick     bool // the trigger is on
+	cures    int  // levers of a kind in force that make it well; 0 means it heals by itself
+	kind     sre.ActionKind
+	sticky   bool // stays well once cured, until the trigger is pulled again
+	blind    bool
+	lever    *fakeLever
+	worsened bool // acting makes it worse
+}
+
+func (w *world) troubled() bool {
+	if !w.sick {
+		return false
+	}
+	n := 0
+	for _, e := range w.lever.effects {
+		if e.action.Kind == w.kind && w.now.Before(e.expires) {
+			n++
+		}
+	}
+	if w.cures > 0 && n >= w.cures {
+		if w.sticky {
+			w.sick = false
+		}
+		return false
+	}
+	return true
+}
+
+var testGraph = sre.NewGraph(
+	[]sre.Service{{Name: "web", Entry: true}, {Name: "api"}, {Name: "db"}},
+	[]sre.Edge{{From: 0, To: 1}, {From: 1, To: 2}},
+)
+
+var testSignals = []sre.Signal{
+	{Name: "traffic", Kind: sre.Traffic, Unit: sre.PerSecond},
+	{Name: "errors", Kind: sre.Errors, Unit: sre.Ratio},
+}
+
+func (w *world) Observe(_ context.Context, at time.Time) (*sre.Snapshot, error) {
+	w.now = at
+	s := &sre.Snapshot{At: at, Interval: time.Second, Graph: testGraph, Signals: testSignals, Service: sre.NewMatrix(2, 3)}
+	if w.blind {
+		s.Health.Err = "connection refused"
+		return s, nil
+	}
+	s.Health.Up = true
+	ratio := 0.0
+	if w.troubled() {
+		ratio = 0.7
+		if w.worsened && len(w.lever.effects) > 0 {
+			ratio = 0.95
+		}
+	}
+	for i := range 3 {
+		s.Service.Set(0, i, sre.Reading{Value: 100, State: sre.Present})
+		s.Service.Set(1, i, sre.Reading{Value: ratio, State: sre.Present})
+	}
+	return s, nil
+}
+
+func (w *world) History(context.Context, time.Time, time.Time, time.Duration) iter.Seq2[*sre.Snapshot, error] {
+	return func(func(*sre.Snapshot, error) bool) {}
+}
+
+// The mind of these tests: whatever is troubled has one cause, db.
+type fakeMind struct {
+	w          *world
+	cause      string
+	confidence sre.Confidence
+	steps      int
+	learned    []sre.OutcomeRecord
+}
+
+func (m *fakeMind) Detect(s *sre.Snapshot, _ []bool) []sre.Precursor {
+	if s.ErrorRatio(0).Value > 0.05 {
+		return []sre.Precursor{{Detector: "fake", Service: m.cause, Mechanism: sre.RetryStorm}}
+	}
+	return nil
+}
+
+func (m *fakeMind) WarmUp() float64 { return 1 }
+
+func (m *fakeMind) Diagnose(s *sre.Snapshot, ps []sre.Precursor, open []sre.Incident) []sre.Finding {
+	if len(ps) == 0 {
+		return nil
+	}
+	f := sre.Finding{Fingerprint: "f00d", Severity: sre.Critical, Diagnosis: sre.Diagnosis{
+		At: s.At, Onset: s.At, DataQuality: 1, Affected: []string{"db"}, Precursors: ps,
+		Hypotheses: []sre.Hypothesis{{Service: m.cause, Mechanism: sre.RetryStorm, Probability: 0.9}},
+		Blast:      sre.BlastRadius{Services: []string{"db"}, EntryShare: 0.3},
+	}}
+	if len(open) > 0 {
+		f.Incident = open[0].ID
+	}
+	return []sre.Finding{f}
+}
+
+func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
+	cause := f.Diagnosis.Top().Service
+	if slices.Contains(f.Tried, "storm/"+cause) {
+		return nil, []sre.Rejection{{Runbook: "storm", Reason: "did not help before"}}
+	}
+	p := &sre.Plan{Runbook: "storm", Version: "1", Risk: sre.LowRisk, Cause: cause, Hold: 5 * time.Second, LiftGap: 3 * time.Second,
+		Relapse: sre.Check{Expr: "sick"}}
+	kinds := []sre.ActionKind{sre.RetryBudget, sre.Shed}
+	for i := range m.steps {
+		p.Steps = append(p.Steps, sre.Step{
+			Name: "step " + string(kinds[i]), Reversible: true, OnFail: sre.NextStep, Lease: 5 * time.Minute,
+			Verify: sre.Check{Expr: "well", Within: 10 * time.Second, HeldFor: 3 * time.Second},
+			Actions: []sre.Action{
+				fakeAction(f, i, 0, kinds[i], "web"),
+				fakeAction(f, i, 1, kinds[i], "api"),
+			},
+		})
+	}
+	p.Steps[m.steps-1].OnFail = sre.UndoAndEscalate
+	return p, nil
+}
+
+func fakeAction(f runbooks.Facts, step, n int, kind sre.ActionKind, service string) sre.Action {
+	return sre.Action{
+		ID: fmt.Sprintf("%s.%d.%d.%d", f.Incident, f.Attempt, step, n), Kind: kind, TTL: 20 * time.Second,
+		Target: sre.Target{Lever: "fake", Service: service}, Params: sre.Params{"ratio": 0.1},
+	}
+}
+
+func (m *fakeMind) Evaluate(c sre.Check, f runbooks.Facts) (sre.Verdict, string) {
+	if f.Snapshot == nil || !f.Snapshot.Health.Up {
+		return sre.NoData, "no data"
+	}
+	sick := f.Snapshot.ErrorRatio(0).Value > 0.05
+	if sick == (c.Expr == "sick") {
+		return sre.Pass, "as asked"
+	}
+	return sre.Fail, fmt.Sprintf("errors %.2f", f.Snapshot.ErrorRatio(0).Value)
+}
+
+func (m *fakeMind) Confidence(learner.Question) sre.Confidence { return m.confidence }
+func (m *fakeMind) Learn(o sre.OutcomeRecord)                  { m.learned = append(m.learned, o) }
+
+// fakeLever is a lever with leases, fencing and every way to fail.
+type fakeLever struct {
+	w       *world
+	effects map[string]effect // by action ID
+	epoch   uint64
+	fresh   map[string]int // how often an action came into effect that was not
+	touched int            // calls of Apply and Revert
+	apply   func(a sre.Action) error
+	revert  func(a sre.Action) error
+	probe   func(a sre.Action) error
+	lateBy  bool // apply works, but the answer is lost
+}
+
+type effect struct {
+	action  sre.Action
+	expires time.Time
+}
+
+func newFakeLever(w *world) *fakeLever {
+	return &fakeLever{w: w, effects: map[string]effect{}, fresh: map[string]int{}}
+}
+
+func (l *fakeLever) Describe(context.Context) (sre.Capability, error) {
+	return sre.Capability{Name: "fake", Kinds: []sre.KindSpec{
+		{Kind: sre.RetryBudget, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
+		{Kind: sre.Shed, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
+	}}, nil
+}
+
+func (l *fakeLever) lapse() {
+	maps.DeleteFunc(l.effects, func(_ string, e effect) bool { return !l.w.now.Before(e.expires) })
+}
+
+func (l *fakeLever) Probe(_ context.Context, a sre.Action) (sre.TargetState, error) {
+	if l.probe != nil {
+		if err := l.probe(a); err != nil {
+			return sre.TargetState{}, err
+		}
+	}
+	l.lapse()
+	_, in := l.effects[a.ID]
+	return sre.TargetState{InEffect: in, Current: sre.Params{"ratio": 3.0}, Epoch: l.epoch, Expires: l.effects[a.ID].expires}, nil
+}
+
+func (l *fakeLever) Apply(_ context.Context, d sre.Directive) error {
+	l.touched++
+	if l.apply != nil {
+		if err := l.apply(d.Action); err != nil {
+			return err
+		}
+	}
+	if d.Epoch < l.epoch {
+		return sre.Refusedf("epoch %d is stale, %d was seen", d.Epoch, l.epoch)
+	}
+	l.epoch = d.Epoch
+	l.lapse()
+	if _, in := l.effects[d.Action.ID]; !in {
+		l.fresh[d.Action.ID]++
+	}
+	l.effects[d.Action.ID] = effect{action: d.Action, expires: d.Expires}
+	if l.lateBy {
+		return errors.New("connection cut after the request")
+	}
+	return nil
+}
+
+func (l *fakeLever) Revert(_ context.Context, d sre.Directive) error {
+	l.touched++
+	if l.revert != nil {
+		if err := l.revert(d.Action); err != nil {
+			return err
+		}
+	}
+	delete(l.effects, d.Action.ID)
+	return nil
+}
+
+// memory is a trail that can break at a chosen append.
+type memory struct {
+	records []sre.Record
+	appends int
+	breakAt int // the append that fails, counted from 1; 0 for never
+}
+
+var errDisk = errors.New("no space left on device")
+
+func (m *memory) Append(_ context.Context, rs []sre.Record) error {
+	m.appends++
+	if m.appends == m.breakAt {
+		return errDisk
+	}
+	m.records = append(m.records, rs...)
+	return nil
+}
+
+func (m *memory) all() iter.Seq2[sre.Record, error] {
+	return func(yield func(sre.Record, error) bool) {
+		for _, r := range m.records {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
+}
+
+// person is a desk with one person at it, who answers by rule.
+type person struct {
+	queue   []sre.Input
+	view    *sre.View
+	answers []sre.Answer
+	reply   func(v *sre.View) []sre.Input
+	n       int
+}
+
+func (p *person) Drain(now time.Time) []sre.Input {
+	if p.reply != nil && p.view != nil {
+		p.queue = append(p.queue, p.reply(p.view)...)
+	}
+	out := p.queue
+	p.queue = nil
+	for i := range out {
+		p.n++
+		out[i].ID, out[i].At = fmt.Sprint(p.n), now
+	}
+	return out
+}
+
+func (p *person) Publish(v *sre.View, answers []sre.Answer) {
+	p.view, p.answers = v, append(p.answers, answers...)
+}
+
+func (p *person) last() sre.Answer {
+	if len(p.answers) == 0 {
+		return sre.Answer{}
+	}
+	return p.answers[len(p.answers)-1]
+}
+
+// approving answers every question with yes.
+func approving(v *sre.View) []sre.Input {
+	var out []sre.Input
+	for _, inc := range v.Incidents {
+		if inc.State == sre.AwaitingApproval {
+			out = append(out, sre.Input{Kind: sre.InputApprove, By: "ann", Role: sre.Approver, Incident: inc.ID, Decision: inc.Decision.ID})
+		}
+	}
+	return out
+}
+
+type pages struct{ notices []sre.Notice }
+
+func (p *pages) Notify(_ context.Context, ns []sre.Notice) error {
+	p.notices = append(p.notices, ns...)
+	return nil
+}
+
+type noClock struct{}
+
+func (noClock) Ticks(context.Context, time.Duration) iter.Seq[time.Time] {
+	return func(func(time.Time) bool) {}
+}
+
+// rig is an agent with everything around it.
+type rig struct {
+	t     testing.TB
+	a     *Agent
+	w     *world
+	mind  *fakeMind
+	lever *fakeLever
+	trail *memory
+	desk  *person
+	pager *pages
+	cfg   Config
+	at    time.Time
+}
+
+func newRig(t testing.TB, change ...func(*rig)) *rig {
+	w := &world{cures: 2, kind: sre.RetryBudget, sticky: true}
+	w.lever = newFakeLever(w)
+	policy := gate.DefaultPolicy()
+	policy.Mode = sre.Act
+	policy.InForce = sre.Limit{Percent: 100, Number: 10}
+	r := &rig{
+		t: t, w: w, lever: w.lever, trail: &memory{}, desk: &person{}, pager: &pages{},
+		mind: &fakeMind{w: w, cause: "db", steps: 2, confidence: sre.Confidence{P: 0.9, Lower: 0.8, Basis: "9 of 10"}},
+		at:   time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC),
+		cfg: Config{Interval: time.Second, Policy: policy, Version: "test", Timing: Timing{
+			SuspectFor: 2 * time.Second, SubsideAfter: 10 * time.Second, CloseAfter: 5 * time.Second,
+			EscalatedFor: 20 * time.Second, ReapplyProbe: 3, UndoAttempts: 3, Lever: time.Second,
+		}},
+	}
+	for _, c := range change {
+		c(r)
+	}
+	r.start()
+	return r
+}
+
+// start builds the agent, from the trail where there is one.
+func (r *rig) start() {
+	r.t.Helper()
+	a, err := newWith(r.cfg, Ports{
+		Clock: noClock{}, Source: r.w, Levers: map[string]sre.Remediator{"fake": r.lever}, Trail: r.trail,
+		Desk: r.desk, Pager: r.pager, Log: slog.New(slog.DiscardHandler),
+		Manual: func(a sre.Action, _ sre.Params) string { return "undo " + a.ID },
+	}, mind{senses: r.mind, reasoning: r.mind, library: r.mind, experience: r.mind})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := a.Restore(r.trail.all()); err != nil {
+		r.t.Fatal(err)
+	}
+	r.a = a
+}
+
+func (r *rig) tick() error {
+	r.at = r.at.Add(time.Second)
+	return r.a.Tick(context.Background(), r.at)
+}
+
+func (r *rig) run(n int) {
+	r.t.Helper()
+	for range n {
+		if err := r.tick(); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// until ticks until the first incident is in a state.
+func (r *rig) until(state sre.State) *sre.Incident {
+	r.t.Helper()
+	for range 200 {
+		r.run(1)
+		if len(r.desk.view.Incidents) > 0 && r.desk.view.Incidents[0].State == state {
+			return &r.desk.view.Incidents[0]
+		}
+	}
+	r.t.Fatalf("never %s; the trail:\n%s", state, r.story())
+	return nil
+}
+
+// story is the lifecycle as the trail has it.
+func (r *rig) story() string {
+	out := ""
+	for _, rec := range r.trail.records {
+		switch rec.Kind {
+		case sre.RecordIncident:
+			out += fmt.Sprintf("%s %s -> %s %s\n", rec.At.Format(time.TimeOnly), rec.Change, rec.Incident.State, rec.Incident.Escalation)
+		case sre.RecordIntent:
+			out += fmt.Sprintf("%s intent %s %s\n", rec.At.Format(time.TimeOnly), rec.Intent.Permit.Purpose, rec.Intent.Action.Target)
+		case sre.RecordResult:
+			out += fmt.Sprintf("%s result %s %s\n", rec.At.Format(time.TimeOnly), rec.Result.Phase, rec.Result.Err)
+		default:
+			out += fmt.Sprintf("%s %s\n", rec.At.Format(time.TimeOnly), rec.Kind)
+		}
+	}
+	return out
+}

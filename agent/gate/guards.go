@@ -1,0 +1,207 @@
+package gate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sreagent/sreagent/sre"
+)
+
+// guard is one named rule. Each says the most that it allows and why, in
+// numbers; none knows of the others.
+type guard struct {
+	name  string
+	weigh func(Policy, Question) sre.Reason
+}
+
+const guardFreshness = "freshness"
+
+// guards are weighed in this order; the order is that of the explanation only.
+var guards = []guard{
+	{"mode", weighMode},
+	{"source", weighSource},
+	{"warm_up", weighWarmUp},
+	{guardFreshness, weighFreshness},
+	{"data_quality", weighDataQuality},
+	{"pause", weighPause},
+	{"plan", weighPlan},
+	{"lock", weighLock},
+	{"confidence", weighConfidence},
+	{"risk", weighRisk},
+	{"protected", weighProtected},
+	{"blast_radius", weighBlast},
+	{"in_force", weighInForce},
+	{"rate", weighRate},
+	{"recurrence", weighRecurrence},
+}
+
+func reason(allows sre.Stance, format string, args ...any) sre.Reason {
+	return sre.Reason{Allows: allows, Text: fmt.Sprintf(format, args...)}
+}
+
+func weighMode(p Policy, q Question) sre.Reason {
+	text := "the policy's mode is " + string(p.Mode)
+	if q.Simulated {
+		text += ", dry run"
+	}
+	return reason(p.Mode, "%s", text)
+}
+
+func weighSource(_ Policy, q Question) sre.Reason {
+	if !q.SourceUp {
+		return reason(sre.Watch, "the metric store does not answer")
+	}
+	return reason(sre.Act, "the metric store answers")
+}
+
+func weighWarmUp(_ Policy, q Question) sre.Reason {
+	if q.WarmUp < 1 {
+		return reason(sre.Ask, "baselines are %.0f %% warm", 100*q.WarmUp)
+	}
+	return reason(sre.Act, "baselines are warm")
+}
+
+func weighFreshness(p Policy, q Question) sre.Reason {
+	age, limit := q.Now.Sub(q.Incident.Diagnosis.At), time.Duration(p.EvidenceMaxAge)
+	if age > limit || age < 0 {
+		return reason(sre.Watch, "the evidence is %s old, at most %s is acted on", age.Round(time.Second), limit)
+	}
+	return reason(sre.Act, "the evidence is %s old", age.Round(time.Second))
+}
+
+func weighDataQuality(p Policy, q Question) sre.Reason {
+	have := q.Incident.Diagnosis.DataQuality
+	if !(have >= p.MinDataQuality) {
+		return reason(sre.Watch, "%.0f %% of the needed readings are fresh, %.0f %% are required", 100*have, 100*p.MinDataQuality)
+	}
+	return reason(sre.Act, "%.0f %% of the needed readings are fresh", 100*have)
+}
+
+func weighPause(_ Policy, q Question) sre.Reason {
+	if len(q.Pauses) == 0 {
+		return reason(sre.Act, "nobody has paused the agent")
+	}
+	p := q.Pauses[0]
+	return reason(sre.Watch, "paused by %s since %s: %s", p.By, p.Since.UTC().Format(time.DateTime), p.Reason)
+}
+
+func weighPlan(_ Policy, q Question) sre.Reason {
+	if q.Plan == nil || len(q.Plan.Steps) == 0 {
+		return reason(sre.Watch, "no runbook fits")
+	}
+	for _, s := range q.Plan.Steps {
+		if !s.Reversible {
+			return reason(sre.Ask, "step %q cannot be undone", s.Name)
+		}
+	}
+	return reason(sre.Act, "runbook %s fits and every step can be undone", q.Plan.Runbook)
+}
+
+func weighLock(_ Policy, q Question) sre.Reason {
+	for _, a := range actions(q) {
+		if holder, taken := conflict(q, a); taken {
+			return reason(sre.Watch, "%s on %s is held by incident %s", a.Kind, a.Target, holder)
+		}
+	}
+	return reason(sre.Act, "no other incident holds the levers")
+}
+
+func weighConfidence(p Policy, q Question) sre.Reason {
+	c, need := q.Incident.Confidence, p.Thresholds.ActMedium
+	if q.Plan != nil && q.Plan.Risk == sre.LowRisk {
+		need = p.Thresholds.ActLow
+	}
+	switch {
+	case c.Lower >= need:
+		return reason(sre.Act, "confidence %.2f, at least %.2f (%s); %.2f is needed to act alone", c.P, c.Lower, c.Basis, need)
+	case c.Lower >= p.Thresholds.Ask:
+		return reason(sre.Ask, "confidence %.2f, at least %.2f (%s); %.2f is needed to act alone", c.P, c.Lower, c.Basis, need)
+	}
+	return reason(sre.Watch, "confidence %.2f, at least %.2f (%s); %.2f is needed to ask", c.P, c.Lower, c.Basis, p.Thresholds.Ask)
+}
+
+func weighRisk(_ Policy, q Question) sre.Reason {
+	if q.Plan == nil || q.Plan.Risk == sre.HighRisk {
+		return reason(sre.Ask, "the plan is of high risk")
+	}
+	return reason(sre.Act, "the plan is of %s risk", q.Plan.Risk)
+}
+
+func weighProtected(p Policy, q Question) sre.Reason {
+	var hit []string
+	for _, a := range actions(q) {
+		for _, name := range []string{a.Target.Service, a.Target.Callee} {
+			if slices.Contains(p.Protected, name) && !slices.Contains(hit, name) {
+				hit = append(hit, name)
+			}
+		}
+	}
+	if len(hit) > 0 {
+		return reason(sre.Ask, "protected: %s", strings.Join(hit, ", "))
+	}
+	return reason(sre.Act, "no protected service is touched")
+}
+
+func weighBlast(p Policy, q Question) sre.Reason {
+	b := q.Incident.Diagnosis.Blast
+	text := fmt.Sprintf("%.0f %% of entry traffic and %d services stand behind it; %.0f %% and %d are allowed alone",
+		100*b.EntryShare, len(b.Services), p.BlastRadius.Percent, p.BlastRadius.Number)
+	if 100*b.EntryShare > p.BlastRadius.Percent || len(b.Services) > p.BlastRadius.Number {
+		return reason(sre.Ask, "%s", text)
+	}
+	return reason(sre.Act, "%s", text)
+}
+
+func weighInForce(p Policy, q Question) sre.Reason {
+	touched := map[string]bool{}
+	for _, h := range q.Held {
+		touched[h.Target.Service] = true
+	}
+	for _, a := range actions(q) {
+		touched[a.Target.Service] = true
+	}
+	allowed := p.InForce.Of(q.Services)
+	text := fmt.Sprintf("%d services would have a mitigation in force; %d of %d are allowed", len(touched), allowed, q.Services)
+	if len(touched) > allowed {
+		return reason(sre.Ask, "%s", text)
+	}
+	return reason(sre.Act, "%s", text)
+}
+
+func weighRate(p Policy, q Question) sre.Reason {
+	wanted := len(actions(q))
+	text := fmt.Sprintf("%d actions in the last hour and %d wanted; %d are allowed", q.LastHour, wanted, p.ActionsPerHour)
+	if q.LastHour+wanted > p.ActionsPerHour {
+		return reason(sre.Ask, "%s", text)
+	}
+	return reason(sre.Act, "%s", text)
+}
+
+func weighRecurrence(p Policy, q Question) sre.Reason {
+	if q.Incident.Recurrences > p.MaxRecurrences {
+		return reason(sre.Ask, "the trouble came back %d times", q.Incident.Recurrences)
+	}
+	return reason(sre.Act, "the trouble came back %d times", q.Incident.Recurrences)
+}
+
+// actions are those of the plan that are not already under way.
+func actions(q Question) []sre.Action {
+	if q.Plan == nil {
+		return nil
+	}
+	started := map[string]bool{}
+	for _, m := range q.Incident.Mitigations {
+		started[m.Action.ID] = true
+	}
+	var out []sre.Action
+	for _, s := range q.Plan.Steps {
+		for _, a := range s.Actions {
+			if !started[a.ID] {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"fmt"
+
+	"github.com/sreagent/sreagent/sre"
+)
+
+// hear takes in what people asked since the last tick. Operators' commands take
+// effect at once; answers to questions wait until the evidence is fresh.
+func (a *Agent) hear(t *turn) {
+	for _, in := range a.ports.Desk.Drain(t.now) {
+		switch in.Kind {
+		case sre.InputPause:
+			a.hearPause(t, in)
+		case sre.InputResume:
+			a.hearResume(t, in)
+		case sre.InputApprove, sre.InputReject, sre.InputClose, sre.InputUndo:
+			t.replies = append(t.replies, in)
+		default:
+			a.answer(t, in, false, fmt.Sprintf("unknown input %q", in.Kind))
+		}
+	}
+}
+
+func (a *Agent) answer(t *turn, in sre.Input, ok bool, why string) {
+	t.answers = append(t.answers, sre.Answer{Input: in.ID, Accepted: ok, Reason: why})
+}
+
+func (a *Agent) mayOperate(t *turn, in sre.Input, need sre.Role) bool {
+	if in.Role.Rank() >= need.Rank() {
+		return true
+	}
+	a.answer(t, in, false, fmt.Sprintf("role %s is needed, %q has %q", need, in.By, in.Role))
+	return false
+}
+
+func (a *Agent) command(t *turn, in sre.Input) {
+	a.note(t, sre.Record{Kind: sre.RecordOperator, IncidentID: in.Incident, Operator: &sre.OperatorRecord{
+		Command: in.Kind, Name: in.Name, By: in.By, Role: in.Role, Reason: in.Reason,
+	}})
+}
+
+func (a *Agent) hearPause(t *turn, in sre.Input) {
+	if !a.mayOperate(t, in, sre.Operator) {
+		return
+	}
+	a.book.pause(sre.Pause{Name: in.Name, By: in.By, Reason: in.Reason, Since: t.now})
+	a.command(t, in)
+	a.answer(t, in, true, "paused: nothing new is started, undo goes on")
+}
+
+func (a *Agent) hearResume(t *turn, in sre.Input) {
+	if !a.mayOperate(t, in, sre.Operator) {
+		return
+	}
+	if !a.book.resume(in.Name) {
+		a.answer(t, in, false, fmt.Sprintf("no pause named %q", in.Name))
+		return
+	}
+	a.command(t, in)
+	if n := len(a.book.pauses); n > 0 {
+		a.answer(t, in, true, fmt.Sprintf("this pause is lifted, %d others hold", n))
+		return
+	}
+	a.answer(t, in, true, "resumed")
+}
+
+// reply answers what concerns one incident, on the tick's fresh evidence.
+func (a *Agent) reply(t *turn) {
+	for _, in := range t.replies {
+		inc, ok := a.book.incidents[in.Incident]
+		if !ok {
+			a.answer(t, in, false, fmt.Sprintf("no incident %q", in.Incident))
+			continue
+		}
+		switch in.Kind {
+		case sre.InputApprove:
+			a.hearApproval(t, inc, in)
+		case sre.InputReject:
+			a.hearRejection(t, inc, in)
+		case sre.InputClose:
+			a.hearClose(t, inc, in)
+		case sre.InputUndo:
+			a.hearUndo(t, inc, in)
+		case sre.InputPause, sre.InputResume:
+		}
+	}
+}
+
+// pending says why an answer to a question cannot be taken, or nothing.
+func pending(inc *sre.Incident, in sre.Input) string {
+	switch {
+	case inc.State != sre.AwaitingApproval || inc.Decision == nil:
+		return fmt.Sprintf("incident %s is %s: no answer is awaited", inc.ID, inc.State)
+	case in.Decision != inc.Decision.ID:
+		return fmt.Sprintf("decision %q is stale: the question is now %q", in.Decision, inc.Decision.ID)
+	case in.At.After(inc.Decision.ExpiresAt):
+		return "the question has expired"
+	}
+	return ""
+}
+
+func (a *Agent) hearApproval(t *turn, inc *sre.Incident, in sre.Input) {
+	if !a.mayOperate(t, in, sre.Approver) {
+		return
+	}
+	if why := pending(inc, in); why != "" {
+		a.answer(t, in, false, why)
+		return
+	}
+	if _, fresh := t.news[inc.ID]; !fresh {
+		a.answer(t, in, false, "the evidence is stale: no sign of this incident at the last tick, nothing was done")
+		return
+	}
+	if inc.Plan.Cause != inc.Diagnosis.Top().Service {
+		a.answer(t, in, false, fmt.Sprintf("the evidence has changed: the cause is now %s, the plan was for %s",
+			inc.Diagnosis.Top().Service, inc.Plan.Cause))
+		return
+	}
+	approval := a.approval(t, in, sre.Approved)
+	clearance, _, err := a.gate.Clear(a.question(t, inc), inc.Decision, approval)
+	if err != nil {
+		a.answer(t, in, false, err.Error())
+		return
+	}
+	inc.Approval = approval
+	a.note(t, sre.Record{Kind: sre.RecordApproval, IncidentID: inc.ID, Approval: approval})
+	a.meter.waited(t.now.Sub(inc.Decision.At))
+	a.clear(t, inc, pass{clearance: clearance, now: t.now})
+	a.answer(t, in, true, "approved: acting")
+}
+
+func (a *Agent) hearRejection(t *turn, inc *sre.Incident, in sre.Input) {
+	if !a.mayOperate(t, in, sre.Approver) {
+		return
+	}
+	if why := pending(inc, in); why != "" {
+		a.answer(t, in, false, why)
+		return
+	}
+	inc.Approval = a.approval(t, in, sre.Rejected)
+	a.note(t, sre.Record{Kind: sre.RecordApproval, IncidentID: inc.ID, Approval: inc.Approval})
+	a.meter.waited(t.now.Sub(inc.Decision.At))
+	inc.Tried = append(inc.Tried, cureKey(inc))
+	inc.Escalation = "the plan was rejected by " + in.By
+	a.fire(t, inc, evDeny)
+	a.answer(t, in, true, "rejected: nothing was done")
+}
+
+func (a *Agent) approval(t *turn, in sre.Input, r sre.Response) *sre.Approval {
+	return &sre.Approval{Decision: in.Decision, Response: r, By: in.By, Role: in.Role, At: t.now, Comment: in.Reason}
+}
+
+func (a *Agent) hearClose(t *turn, inc *sre.Incident, in sre.Input) {
+	if !a.mayOperate(t, in, sre.Operator) {
+		return
+	}
+	if n := len(inc.InForce()); n > 0 {
+		a.answer(t, in, false, fmt.Sprintf("%d mitigations are in force or unknown: undo them first", n))
+		return
+	}
+	e := evConclude
+	if !a.book.machines[inc.ID].can(e) {
+		e = evSubside
+	}
+	if !a.book.machines[inc.ID].can(e) {
+		a.answer(t, in, false, fmt.Sprintf("incident %s is %s", inc.ID, inc.State))
+		return
+	}
+	a.command(t, in)
+	a.fire(t, inc, e)
+	a.answer(t, in, true, "closed")
+}
+
+func (a *Agent) hearUndo(t *turn, inc *sre.Incident, in sre.Input) {
+	if !a.mayOperate(t, in, sre.Operator) {
+		return
+	}
+	if len(inc.InForce()) == 0 || !a.book.machines[inc.ID].can(evUndo) {
+		a.answer(t, in, false, fmt.Sprintf("incident %s is %s: nothing is in force", inc.ID, inc.State))
+		return
+	}
+	a.command(t, in)
+	inc.Escalation = "undone on request of " + in.By
+	a.fire(t, inc, evUndo)
+	a.answer(t, in, true, "undoing")
+}

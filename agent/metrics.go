@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/sreagent/sreagent/sre"
+)
+
+// metrics are the agent's own. Labels are closed sets; nothing is named after
+// an incident or a service.
+type metrics struct {
+	ticks       prometheus.Counter
+	precursors  *prometheus.CounterVec
+	incidents   *prometheus.GaugeVec
+	decisions   *prometheus.CounterVec
+	reasons     *prometheus.CounterVec
+	confidence  prometheus.Histogram
+	actions     *prometheus.CounterVec
+	inForce     prometheus.Gauge
+	approvals   prometheus.Gauge
+	waitSeconds prometheus.Histogram
+	halted      prometheus.Gauge
+	paused      prometheus.Gauge
+	warm        prometheus.Gauge
+	services    prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	m := &metrics{
+		ticks:       f.NewCounter(prometheus.CounterOpts{Name: "sreagent_ticks_total", Help: "Ticks of the agent's loop."}),
+		precursors:  f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_precursors_total", Help: "Early signs found, by detector."}, []string{"detector"}),
+		incidents:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "sreagent_incidents", Help: "Incidents that are not closed, by lifecycle state."}, []string{"state"}),
+		decisions:   f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_decisions_total", Help: "Decisions, by verdict."}, []string{"verdict"}),
+		reasons:     f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_decision_limits_total", Help: "Reasons that kept a decision from acting alone, by guard."}, []string{"reason"}),
+		confidence:  f.NewHistogram(prometheus.HistogramOpts{Name: "sreagent_diagnosis_confidence_ratio", Help: "Lower bound of confidence of decided plans.", Buckets: prometheus.LinearBuckets(0.1, 0.1, 10)}),
+		actions:     f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_actions_total", Help: "Answers of levers, by action kind, purpose and what is known now."}, []string{"kind", "purpose", "outcome"}),
+		inForce:     f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_mitigations_in_force", Help: "Levers that are, or may be, moved by the agent."}),
+		approvals:   f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_decisions_awaiting", Help: "Decisions that wait for a human."}),
+		waitSeconds: f.NewHistogram(prometheus.HistogramOpts{Name: "sreagent_human_wait_seconds", Help: "Time from a question to its answer.", Buckets: prometheus.ExponentialBuckets(1, 2, 12)}),
+		halted:      f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_autonomy_halted", Help: "1 when the agent has stopped because it cannot record."}),
+		paused:      f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_autonomy_pauses", Help: "Reasons for which nothing new is started."}),
+		warm:        f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_warm_up_ratio", Help: "Share of the history that baselines need which was seen."}),
+		services:    f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_services", Help: "Services in the dependency graph."}),
+	}
+	for _, s := range sre.States() {
+		if s != sre.Closed {
+			m.incidents.WithLabelValues(string(s)).Set(0)
+		}
+	}
+	for _, s := range []sre.Stance{sre.Watch, sre.Ask, sre.Act} {
+		m.decisions.WithLabelValues(string(s))
+	}
+	return m
+}
+
+func (m *metrics) precursor(detector string) { m.precursors.WithLabelValues(detector).Inc() }
+
+func (m *metrics) decision(d sre.Decision) {
+	m.decisions.WithLabelValues(string(d.Stance)).Inc()
+	m.confidence.Observe(d.Confidence.Lower)
+	for _, r := range d.Reasons {
+		if r.Allows != sre.Act {
+			m.reasons.WithLabelValues(r.Guard).Inc()
+		}
+	}
+}
+
+func (m *metrics) action(kind sre.ActionKind, r sre.ResultRecord) {
+	outcome := string(r.Phase)
+	if r.Phase == sre.NotStarted {
+		outcome = "not_started"
+	}
+	m.actions.WithLabelValues(string(kind), string(r.Purpose), outcome).Inc()
+}
+
+func (m *metrics) waited(d time.Duration) { m.waitSeconds.Observe(d.Seconds()) }
+
+// observe sets the gauges from the picture of a tick.
+func (m *metrics) observe(v *sre.View) {
+	m.ticks.Inc()
+	counts := map[sre.State]int{}
+	live := 0
+	for i := range v.Incidents {
+		counts[v.Incidents[i].State]++
+		live += len(v.Incidents[i].InForce())
+	}
+	for _, s := range sre.States() {
+		if s != sre.Closed {
+			m.incidents.WithLabelValues(string(s)).Set(float64(counts[s]))
+		}
+	}
+	m.inForce.Set(float64(live))
+	m.approvals.Set(float64(counts[sre.AwaitingApproval]))
+	m.paused.Set(float64(len(v.Pauses)))
+	m.warm.Set(v.WarmUp)
+	m.services.Set(float64(v.Services))
+}

@@ -1,0 +1,247 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sreagent/sreagent/sre"
+)
+
+// freezeFor is how long an open incident may keep its services' baselines from
+// learning when nothing is in force: longer, and the trouble is the new normal.
+const freezeFor = time.Hour
+
+// turn is what one tick gathers. Nothing of it outlives the tick.
+type turn struct {
+	now      time.Time
+	snap     *sre.Snapshot // nil when there is none
+	seeing   bool          // the snapshot can be trusted
+	findings []sre.Finding
+	news     map[string]*sre.Finding // by open incident
+	replies  []sre.Input             // approvals and rejections, answered after diagnosis
+	answers  []sre.Answer
+	records  []sre.Record
+	wants    []want
+}
+
+// Tick is one round of the loop, at one instant. An error means that the trail
+// could not be written: nothing was touched after that, and the agent must
+// stop.
+func (a *Agent) Tick(ctx context.Context, now time.Time) error {
+	a.takeReload()
+	t := &turn{now: now, news: map[string]*sre.Finding{}}
+	a.tick++
+	a.begin(ctx, t)
+	a.observe(ctx, t)
+	a.hear(t)
+	a.diagnose(t, a.detect(t))
+	a.settle(ctx, t)
+	a.reply(t)
+	a.advance(t)
+	a.renew(t)
+	a.survey(ctx, t)
+	if err := a.record(ctx, t); err != nil {
+		return a.halt(ctx, t, err)
+	}
+	a.act(ctx, t)
+	notices := a.notices(t)
+	if err := a.record(ctx, t); err != nil {
+		return a.halt(ctx, t, err)
+	}
+	a.tell(ctx, t, notices)
+	return nil
+}
+
+// begin takes over at the first tick: history, capabilities, and the record
+// that gives this run its epoch, the fencing token.
+func (a *Agent) begin(ctx context.Context, t *turn) {
+	if len(a.caps) < len(a.ports.Levers) {
+		a.caps = a.exec.Describe(ctx)
+	}
+	if a.started {
+		return
+	}
+	a.started = true
+	a.warmUp(ctx, t.now)
+	a.epoch = a.book.starts + 1
+	a.book.starts = a.epoch
+	a.note(t, sre.Record{Kind: sre.RecordStart, Start: &sre.StartRecord{
+		Version: a.cfg.Version, Epoch: a.epoch, Config: a.cfg.Digest, DryRun: a.exec.DryRun(),
+	}})
+}
+
+// observe takes the snapshot. Blind time is not counted for or against
+// anything: the clocks of open incidents stand still until sight is back.
+func (a *Agent) observe(ctx context.Context, t *turn) {
+	snap, err := a.ports.Source.Observe(ctx, t.now)
+	health := sre.SourceHealth{}
+	if err != nil {
+		health.Err = err.Error()
+	} else if snap != nil {
+		health = snap.Health
+		t.snap, t.seeing = snap, snap.Health.Up
+		a.fleet = len(snap.Graph.Services)
+	}
+	if a.seen.Up != health.Up || a.tick == 1 {
+		a.note(t, sre.Record{Kind: sre.RecordSource, Source: &health})
+		a.log.Info("metric store", "up", health.Up, "reason", health.Err)
+	}
+	a.seen = health
+	switch {
+	case !t.seeing && a.blind.IsZero():
+		a.blind = t.now
+	case t.seeing && !a.blind.IsZero():
+		lost := t.now.Sub(a.blind)
+		a.blind = time.Time{}
+		for _, inc := range a.book.open() {
+			inc.StateSince = inc.StateSince.Add(lost)
+			inc.LastSeen = inc.LastSeen.Add(lost)
+			inc.GoodSince, inc.BadTicks = time.Time{}, 0
+		}
+	}
+}
+
+func (a *Agent) detect(t *turn) []sre.Precursor {
+	if !t.seeing {
+		return nil
+	}
+	found := a.mind.senses.Detect(t.snap, a.frozenAt(t.snap))
+	a.warm = a.mind.senses.WarmUp()
+	for _, p := range found {
+		a.meter.precursor(p.Detector)
+	}
+	return found
+}
+
+// frozenAt marks the services whose baselines must not learn from a snapshot:
+// those of incidents open at its time.
+func (a *Agent) frozenAt(s *sre.Snapshot) []bool {
+	var out []bool
+	for _, inc := range a.book.open() {
+		if s.At.Before(inc.Diagnosis.Onset) || len(inc.InForce()) == 0 && s.At.Sub(inc.OpenedAt) > freezeFor {
+			continue
+		}
+		if out == nil {
+			out = make([]bool, len(s.Graph.Services))
+		}
+		for _, names := range [][]string{inc.Diagnosis.Affected, inc.Diagnosis.Blast.Services} {
+			for _, name := range names {
+				if i, ok := s.Graph.Index(name); ok {
+					out[i] = true
+				}
+			}
+		}
+	}
+	return out
+}
+
+// diagnose turns precursors into incidents: news of open ones, and new ones.
+func (a *Agent) diagnose(t *turn, precursors []sre.Precursor) {
+	if !t.seeing {
+		return
+	}
+	var open []sre.Incident
+	for _, inc := range a.book.open() {
+		open = append(open, *inc)
+	}
+	t.findings = a.mind.reasoning.Diagnose(t.snap, precursors, open)
+	for i := range t.findings {
+		f := &t.findings[i]
+		inc, known := a.book.incidents[f.Incident]
+		if !known || inc.State == sre.Closed {
+			inc = a.open(t, f)
+		}
+		if other, twice := t.news[inc.ID]; twice && other.Severity.Rank() >= f.Severity.Rank() {
+			continue
+		}
+		t.news[inc.ID] = f
+		a.hearNews(t, inc, f)
+	}
+}
+
+// open opens the incident of a finding that belongs to none.
+func (a *Agent) open(t *turn, f *sre.Finding) *sre.Incident {
+	id := f.Fingerprint + "-" + t.now.UTC().Format("20060102T150405")
+	for n := 2; a.book.incidents[id] != nil; n++ {
+		id = fmt.Sprintf("%s-%s-%d", f.Fingerprint, t.now.UTC().Format("20060102T150405"), n)
+	}
+	inc := sre.Incident{
+		ID: id, Fingerprint: f.Fingerprint, State: sre.Suspected, Severity: f.Severity,
+		OpenedAt: t.now, UpdatedAt: t.now, StateSince: t.now, LastSeen: t.now, Diagnosis: f.Diagnosis,
+	}
+	if err := a.book.put(inc); err != nil {
+		a.log.Error("open incident", "incident", id, "err", err)
+	}
+	opened := a.book.incidents[id]
+	a.remember(t, opened, "open")
+	return opened
+}
+
+func (a *Agent) hearNews(t *turn, inc *sre.Incident, f *sre.Finding) {
+	inc.LastSeen, inc.UpdatedAt = t.now, t.now
+	inc.Diagnosis = f.Diagnosis
+	if f.Severity.Rank() > inc.Severity.Rank() {
+		inc.Severity = f.Severity
+	}
+}
+
+// fire moves an incident along the lifecycle and remembers it.
+func (a *Agent) fire(t *turn, inc *sre.Incident, e event, args ...any) bool {
+	if err := a.book.machines[inc.ID].fire(e, args...); err != nil {
+		a.log.Warn("transition refused", "incident", inc.ID, "event", string(e), "err", err)
+		return false
+	}
+	from := inc.State
+	inc.State = a.book.machines[inc.ID].state()
+	inc.StateSince, inc.UpdatedAt = t.now, t.now
+	inc.GoodSince, inc.BadTicks = time.Time{}, 0
+	if inc.State == sre.Closed {
+		inc.ClosedAt = t.now
+	}
+	a.remember(t, inc, string(e))
+	a.log.Info("incident moved", "incident", inc.ID, "from", string(from), "to", string(inc.State), "reason", string(e))
+	return true
+}
+
+// remember notes an incident as it stands.
+func (a *Agent) remember(t *turn, inc *sre.Incident, why string) {
+	picture := *inc
+	picture.Mitigations = slices.Clone(inc.Mitigations)
+	a.note(t, sre.Record{Kind: sre.RecordIncident, IncidentID: inc.ID, Incident: &picture, Change: why})
+}
+
+// note adds a record to the tick's.
+func (a *Agent) note(t *turn, r sre.Record) {
+	r.Seq, r.At = a.book.next, t.now
+	a.book.next++
+	t.records = append(t.records, r)
+}
+
+// record makes the tick's records durable.
+func (a *Agent) record(ctx context.Context, t *turn) error {
+	if len(t.records) == 0 {
+		return nil
+	}
+	if err := a.ports.Trail.Append(ctx, t.records); err != nil {
+		return err
+	}
+	t.records = nil
+	return nil
+}
+
+// halt is the end: without a memory the agent must not act. It tells people,
+// the one effect allowed without a record.
+func (a *Agent) halt(ctx context.Context, t *turn, cause error) error {
+	a.meter.halted.Set(1)
+	notice := sre.Notice{
+		Incident: "sreagent-trail", Severity: sre.Critical, State: sre.Escalated, StartsAt: t.now, NeedsYou: true,
+		Title: "sreagent has stopped: its audit trail cannot be written",
+		Text:  cause.Error() + ". Mitigations in force lapse by themselves; see the trail for what they are.",
+	}
+	if err := a.ports.Pager.Notify(ctx, []sre.Notice{notice}); err != nil {
+		a.log.Error("page", "err", err)
+	}
+	return fmt.Errorf("write trail: %w", cause)
+}
