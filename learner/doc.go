@@ -1,0 +1,11 @@
+// Package learner owns what the agent knows about its own cures: it counts the
+// outcomes of runbooks and turns them into the confidence that the next run
+// will help.
+//
+// It never decides, reads a clock or stores anything by itself: outcomes and
+// instants arrive as arguments, and Snapshot and Restore hand the counts over.
+//
+// Counts are kept as whole numbers per day, so the order in which outcomes
+// arrive cannot matter, and two agents that learned the same are equal byte for
+// byte. Read confidence.go for the arithmetic and learner.go for the counting.
+package learner

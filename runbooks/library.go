@@ -1,0 +1,113 @@
+package runbooks
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sreagent/sreagent/sre"
+)
+
+// Library is a checked set of runbooks with the language that judges their
+// expressions. It may be used from several goroutines.
+type Library struct {
+	lang    *language
+	ordered []*runbook // by priority, highest first, then by name
+}
+
+// Info is what a list of runbooks shows of one.
+type Info struct {
+	Name        string          `json:"name"`
+	Version     string          `json:"version"` // digest of the file's text
+	File        string          `json:"file"`
+	Owner       string          `json:"owner"`
+	Description string          `json:"description"`
+	Priority    int             `json:"priority"`
+	Mechanisms  []sre.Mechanism `json:"mechanisms"`
+	When        string          `json:"when,omitempty"`
+	Risk        sre.RiskClass   `json:"risk"`
+	Steps       []string        `json:"steps"` // names, in order
+}
+
+// List describes the runbooks in the order in which Match tries them.
+func (l *Library) List() []Info {
+	out := make([]Info, len(l.ordered))
+	for i, rb := range l.ordered {
+		out[i] = rb.Info
+		out[i].Mechanisms = slices.Clone(rb.Mechanisms)
+		out[i].Steps = slices.Clone(rb.Steps)
+	}
+	return out
+}
+
+// Len returns the number of runbooks.
+func (l *Library) Len() int { return len(l.ordered) }
+
+// under returns the runbooks of l and of top, in which a runbook of top
+// replaces one of l with the same name.
+func (l *Library) under(top *Library) *Library {
+	out := &Library{lang: l.lang, ordered: slices.Clone(top.ordered)}
+	for _, rb := range l.ordered {
+		if !slices.ContainsFunc(top.ordered, func(t *runbook) bool { return t.Name == rb.Name }) {
+			out.ordered = append(out.ordered, rb)
+		}
+	}
+	out.sort()
+	return out
+}
+
+func (l *Library) sort() {
+	slices.SortFunc(l.ordered, func(a, b *runbook) int {
+		return cmp.Or(b.Priority-a.Priority, strings.Compare(a.Name, b.Name))
+	})
+}
+
+// runbook is a checked file.
+type runbook struct {
+	Info
+	at      cursor // of the name, for faults about the whole
+	steps   []step
+	hold    time.Duration
+	liftGap time.Duration
+	relapse string
+}
+
+type step struct {
+	name    string
+	when    string
+	actions []action
+	verify  sre.Check
+	lease   time.Duration
+	onFail  sre.OnFail
+}
+
+type action struct {
+	at     cursor
+	kind   sre.ActionKind
+	lever  string
+	target targetPart
+	callee string
+	name   string
+	params []param // by name
+	ttl    time.Duration
+}
+
+// param is one setting: a literal, or an expression that is evaluated when a
+// plan is made.
+type param struct {
+	at    cursor
+	name  string
+	value any // float64, string or bool
+	expr  string
+	typ   string // number, string or bool
+}
+
+// The selectors of a target.
+const (
+	selectRoot    = "root"
+	selectCallers = "callers"
+	selectEntries = "entries"
+
+	allowedTargets = "root, callers, entries, or service: NAME"
+)

@@ -1,0 +1,209 @@
+package runbooks
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"cel.dev/cel-go/common/types"
+
+	"github.com/sreagent/sreagent/sre"
+)
+
+// Match chooses the first runbook, by priority and then by name, that fits the
+// first hypothesis and can be carried out with the levers at hand, and makes it
+// concrete: selectors become services and expressions become numbers. It
+// returns nil where none does. The rejections say of every other runbook why it
+// was not taken, in the same order; the plan carries them too.
+func (l *Library) Match(f Facts) (*sre.Plan, []sre.Rejection) {
+	s := newScene(f)
+	var plan *sre.Plan
+	var rejected []sre.Rejection
+	for _, rb := range l.ordered {
+		reason := l.unfit(rb, s, plan)
+		if reason == "" {
+			var made *sre.Plan
+			if made, reason = l.plan(rb, s); reason == "" {
+				plan = made
+				continue
+			}
+		}
+		rejected = append(rejected, sre.Rejection{Runbook: rb.Name, Reason: reason})
+	}
+	if plan != nil {
+		plan.Rejected = slices.Clone(rejected)
+	}
+	return plan, rejected
+}
+
+// unfit says why a runbook is not for this incident; empty where it is.
+func (l *Library) unfit(rb *runbook, s *scene, chosen *sre.Plan) string {
+	if s.root == "" || s.mechanism == sre.Unknown {
+		return "the cause is not known"
+	}
+	if !slices.Contains(rb.Mechanisms, s.mechanism) {
+		return fmt.Sprintf("made for %s, not for %s", joined(rb.Mechanisms), s.mechanism)
+	}
+	if chosen != nil {
+		return "fits too, but " + chosen.Runbook + " comes first"
+	}
+	if slices.Contains(s.facts.Tried, TriedKey(rb.Name, s.root)) {
+		return "was tried on " + s.root + " and did not help"
+	}
+	if rb.When == "" {
+		return ""
+	}
+	switch verdict, text := l.judge(rb.When, s, false); verdict {
+	case sre.Pass:
+		return ""
+	case sre.Fail:
+		return "its condition " + text
+	case sre.Inconclusive, sre.NoData:
+		return "its condition cannot be judged: " + text
+	}
+	return "its condition has no verdict"
+}
+
+// plan makes a runbook concrete, or says why it cannot be carried out.
+func (l *Library) plan(rb *runbook, s *scene) (*sre.Plan, string) {
+	p := &sre.Plan{
+		Runbook: rb.Name, Version: rb.Version, Risk: rb.Risk, Cause: s.root,
+		Hold: rb.hold, LiftGap: rb.liftGap, Relapse: sre.Check{Expr: rb.relapse},
+		Reason: fmt.Sprintf("made for %s, the likeliest cause at %s with probability %.2f", s.mechanism, s.root, s.probability),
+	}
+	if rb.When != "" {
+		p.Reason += ", and its condition holds: " + rb.When
+	}
+	for i, st := range rb.steps {
+		made := sre.Step{
+			Name: st.name, Before: sre.Check{Expr: st.when}, Verify: st.verify,
+			Lease: st.lease, OnFail: st.onFail, Reversible: true,
+		}
+		for _, a := range st.actions {
+			targets, spec, reason := s.targets(a)
+			if reason != "" {
+				return nil, fmt.Sprintf("step %q: %s", st.name, reason)
+			}
+			params, reason := l.params(a, spec, s)
+			if reason != "" {
+				return nil, fmt.Sprintf("step %q: %s", st.name, reason)
+			}
+			made.Reversible = made.Reversible && spec.Reversible
+			for _, t := range targets {
+				id := strings.Join([]string{
+					s.facts.Incident, strconv.Itoa(s.facts.Attempt), strconv.Itoa(i), strconv.Itoa(len(made.Actions)),
+				}, ".")
+				made.Actions = append(made.Actions, sre.Action{ID: id, Kind: a.kind, Target: t, Params: params.clone(), TTL: a.ttl})
+			}
+		}
+		if reason := clash(made.Actions); reason != "" {
+			return nil, fmt.Sprintf("step %q: %s", st.name, reason)
+		}
+		p.Steps = append(p.Steps, made)
+	}
+	return p, ""
+}
+
+// clash finds two actions on one setting, such as a service by name that also
+// is the root: one would undo the other.
+func clash(actions []sre.Action) string {
+	taken := map[string]bool{}
+	for _, a := range actions {
+		key := string(a.Kind) + " " + a.Target.String()
+		if taken[key] {
+			return "two actions move " + key
+		}
+		taken[key] = true
+	}
+	return ""
+}
+
+// targets expands a selector into the places that the lever can move.
+func (s *scene) targets(a action) ([]sre.Target, sre.KindSpec, string) {
+	lever, ok := leverNamed(s.facts.Levers, a.lever)
+	if !ok {
+		return nil, sre.KindSpec{}, fmt.Sprintf("there is no lever named %s", a.lever)
+	}
+	spec, ok := lever.Kind(a.kind)
+	if !ok {
+		return nil, spec, fmt.Sprintf("lever %s has no kind %s", a.lever, a.kind)
+	}
+	services, callee := s.selected(a)
+	if spec.Edge && callee == "" {
+		return nil, spec, fmt.Sprintf("kind %s of lever %s needs a callee", a.kind, a.lever)
+	}
+	var out []sre.Target
+	for _, service := range services {
+		if len(lever.Targets) == 0 || slices.Contains(lever.Targets, service) {
+			out = append(out, sre.Target{Lever: a.lever, Service: service, Callee: callee, Name: a.name})
+		}
+	}
+	switch {
+	case len(services) == 0:
+		return nil, spec, fmt.Sprintf("%s has no callers", s.root)
+	case len(out) == 0:
+		return nil, spec, fmt.Sprintf("lever %s cannot move %s", a.lever, listed(services))
+	}
+	return out, spec, ""
+}
+
+func (s *scene) selected(a action) (services []string, callee string) {
+	callee = a.callee
+	if callee == selectRoot {
+		callee = s.root
+	}
+	switch a.target.selector {
+	case selectRoot:
+		return []string{s.root}, callee
+	case selectCallers:
+		return s.callers, s.root
+	case selectEntries:
+		return s.entries, callee
+	}
+	return []string{a.target.service}, callee
+}
+
+// settings are parameters that several actions start from.
+type settings sre.Params
+
+func (p settings) clone() sre.Params {
+	return sre.Params(maps.Clone(p))
+}
+
+// params evaluates an action's parameters and holds them against the lever's
+// schema: an expression may give what no one foresaw.
+func (l *Library) params(a action, spec sre.KindSpec, s *scene) (settings, string) {
+	out := settings{}
+	for _, p := range a.params {
+		if p.expr == "" {
+			out[p.name] = p.value
+			continue
+		}
+		prog, err := l.lang.program(p.expr)
+		if err != nil {
+			return nil, fmt.Sprintf("parameter %s: %v", p.name, err)
+		}
+		got, err := prog.eval(s, newReadings(s.facts.Snapshot))
+		if err != nil {
+			return nil, fmt.Sprintf("parameter %s: %v", p.name, err)
+		}
+		switch v := got.(type) {
+		case types.Double:
+			out[p.name] = float64(v)
+		case types.Int:
+			out[p.name] = float64(v)
+		case types.Uint:
+			out[p.name] = float64(v)
+		case types.String:
+			out[p.name] = string(v)
+		case types.Bool:
+			out[p.name] = bool(v)
+		}
+	}
+	if err := spec.Check(sre.Params(out)); err != nil {
+		return nil, err.Error()
+	}
+	return out, ""
+}

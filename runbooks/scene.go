@@ -1,0 +1,100 @@
+package runbooks
+
+import (
+	"slices"
+
+	"github.com/sreagent/sreagent/sre"
+)
+
+// Facts is all that a runbook may know about an incident at one instant.
+type Facts struct {
+	Snapshot   *sre.Snapshot
+	Diagnosis  *sre.Diagnosis
+	Confidence sre.Confidence
+	Incident   string           // ID, the first part of action IDs
+	Attempt    int              // how often a plan was started before, from 0
+	Tried      []string         // keys of cures that did not help, as TriedKey writes them
+	Levers     []sre.Capability // what can be moved; only Match looks at them
+
+	// Cause is the service that checks are judged at. Give the plan's cause for
+	// the checks of a plan, since the diagnosis may have moved on; empty stands
+	// for the service of the first hypothesis.
+	Cause string
+}
+
+// TriedKey is the key under which Facts.Tried names a runbook that did not help
+// against a cause.
+func TriedKey(runbook, cause string) string { return runbook + "/" + cause }
+
+// scene is what the variables of an expression stand for.
+type scene struct {
+	facts       Facts
+	root        string
+	mechanism   sre.Mechanism
+	probability float64
+	severity    sre.Severity
+	callers     []string
+	entries     []string
+	affected    []string
+	blastShare  float64
+	dataQuality float64
+}
+
+func newScene(f Facts) *scene {
+	s := &scene{facts: f, mechanism: sre.Unknown, severity: sre.Info, root: f.Cause}
+	var blast sre.BlastRadius
+	if d := f.Diagnosis; d != nil {
+		top := d.Top()
+		if s.root == "" {
+			s.root = top.Service
+		}
+		for _, h := range d.Hypotheses {
+			if h.Service == s.root && s.root != "" {
+				s.mechanism, s.probability = h.Mechanism, h.Probability
+				break
+			}
+		}
+		if len(d.Blast.Services) > 0 && d.Blast.Services[0] == s.root {
+			blast = d.Blast
+		}
+		s.affected, s.dataQuality = d.Affected, d.DataQuality
+		for _, p := range d.Precursors {
+			if p.Severity.Rank() > s.severity.Rank() {
+				s.severity = p.Severity
+			}
+		}
+	}
+	s.surround(blast)
+	return s
+}
+
+// surround fills what the graph tells about the root. Where no entry is known
+// behind it, traffic from outside can only come in at the root itself.
+func (s *scene) surround(blast sre.BlastRadius) {
+	if snap := s.facts.Snapshot; snap != nil && snap.Graph != nil {
+		if i, ok := snap.Graph.Index(s.root); ok {
+			s.callers = slices.Compact(snap.Graph.Callers(s.root))
+			if len(blast.Services) == 0 {
+				blast = snap.Graph.BlastRadius(i, func(service int) sre.Reading {
+					return snap.Value(service, sre.Traffic, sre.PerSecond)
+				})
+			}
+		}
+	}
+	s.blastShare = blast.EntryShare
+	s.entries = slices.Sorted(slices.Values(blast.Entries))
+	if len(s.entries) == 0 && s.root != "" {
+		s.entries = []string{s.root}
+	}
+}
+
+// variables binds the names of the language.
+func (s *scene) variables() map[string]any {
+	return map[string]any{
+		"root": s.root, "mechanism": string(s.mechanism), "severity": string(s.severity),
+		"probability": s.probability, "confidence": s.facts.Confidence.Lower,
+		"blast_share": s.blastShare, "data_quality": s.dataQuality,
+		"affected": s.affected, "callers": s.callers, "entries": s.entries,
+		"attempt": s.facts.Attempt,
+	}
+}
