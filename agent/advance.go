@@ -140,6 +140,7 @@ func (a *Agent) whilePlanned(t *turn, inc *sre.Incident) bool {
 		return true
 	}
 	inc.Confidence = a.confidence(t, inc)
+	inc.Step, _ = a.startable(t, inc, 0)
 	a.decide(t, inc)
 	switch inc.Decision.Stance {
 	case sre.Act:
@@ -346,11 +347,15 @@ func (a *Agent) worse(t *turn, inc *sre.Incident) bool {
 }
 
 func (a *Agent) nextStep(t *turn, inc *sre.Incident, why string) bool {
+	next, blocked := a.startable(t, inc, inc.Step+1)
+	if blocked != "" {
+		return a.giveUp(t, inc, evStall, sre.Unchanged, fmt.Sprintf("it did not help in time (%s), and %s", why, blocked))
+	}
 	clearance, _, err := a.gate.Clear(a.question(t, inc), inc.Decision, inc.Approval)
 	if err != nil {
 		return a.giveUp(t, inc, evStall, sre.Unchanged, fmt.Sprintf("it did not help in time (%s), and the next step is not allowed: %v", why, err))
 	}
-	return a.enter(t, inc, evNext, inc.Step+1, pass{clearance: clearance, now: t.now})
+	return a.enter(t, inc, evNext, next, pass{clearance: clearance, now: t.now})
 }
 
 // giveUp undoes everything and leaves the incident to a human.
@@ -363,7 +368,7 @@ func (a *Agent) giveUp(t *turn, inc *sre.Incident, e event, o sre.Outcome, why s
 
 // cureKey is the recurrence key of a plan: the same cure for the same cause is
 // not tried again after it did not help.
-func cureKey(inc *sre.Incident) string { return inc.Plan.Runbook + "/" + inc.Plan.Cause }
+func cureKey(inc *sre.Incident) string { return runbooks.TriedKey(inc.Plan.Runbook, inc.Plan.Cause) }
 
 // learn notes what came of the plan. A dry run teaches nothing.
 func (a *Agent) learn(t *turn, inc *sre.Incident, o sre.Outcome) {
@@ -540,24 +545,34 @@ func (a *Agent) whileEscalated(t *turn, inc *sre.Incident) bool {
 // facts is what runbooks may look at. Once a plan is made its cause stays the
 // subject, whatever else comes to light.
 func (a *Agent) facts(t *turn, inc *sre.Incident) runbooks.Facts {
-	d := inc.Diagnosis
-	if inc.Plan != nil && inc.State != sre.Diagnosed {
-		d.Hypotheses = pinned(d.Hypotheses, inc.Plan.Cause)
-	}
-	return runbooks.Facts{
-		Snapshot: t.snap, Diagnosis: &d, Confidence: inc.Confidence, Incident: inc.ID,
+	f := runbooks.Facts{
+		Snapshot: t.snap, Diagnosis: &inc.Diagnosis, Confidence: inc.Confidence, Incident: inc.ID,
 		Attempt: inc.Attempt, Tried: inc.Tried, Levers: a.caps,
 	}
+	if inc.Plan != nil && inc.State != sre.Diagnosed {
+		f.Cause = inc.Plan.Cause
+	}
+	return f
 }
 
-func pinned(hs []sre.Hypothesis, cause string) []sre.Hypothesis {
-	out := slices.Clone(hs)
-	i := slices.IndexFunc(out, func(h sre.Hypothesis) bool { return h.Service == cause })
-	if i < 0 {
-		return append([]sre.Hypothesis{{Service: cause, Mechanism: sre.Unknown}}, out...)
+// startable is the first step from a given one on whose precondition holds. A
+// precondition without data does not hold.
+func (a *Agent) startable(t *turn, inc *sre.Incident, from int) (step int, blocked string) {
+	for i := from; i < len(inc.Plan.Steps); i++ {
+		s := inc.Plan.Steps[i]
+		if s.Before.Expr == "" {
+			return i, ""
+		}
+		verdict, why := a.mind.library.Evaluate(s.Before, a.facts(t, inc))
+		if verdict == sre.Pass {
+			return i, ""
+		}
+		blocked = fmt.Sprintf("step %q may not start: %s", s.Name, why)
 	}
-	top := out[i]
-	return append([]sre.Hypothesis{top}, slices.Delete(out, i, i+1)...)
+	if blocked == "" {
+		blocked = "no step is left"
+	}
+	return from, blocked
 }
 
 func (a *Agent) confidence(t *turn, inc *sre.Incident) sre.Confidence {
@@ -570,8 +585,12 @@ func (a *Agent) confidence(t *turn, inc *sre.Incident) sre.Confidence {
 
 // question gathers what the gate may look at.
 func (a *Agent) question(t *turn, inc *sre.Incident) gate.Question {
-	return gate.Question{
+	q := gate.Question{
 		Now: t.now, Incident: inc, Plan: inc.Plan, SourceUp: t.seeing, WarmUp: a.warm, Services: a.fleet,
 		Pauses: a.book.pauses, Held: a.book.held(), LastHour: a.book.lastHour(t.now), Simulated: a.exec.DryRun(),
 	}
+	if inc.Plan != nil && (inc.State == sre.Planned || inc.State == sre.AwaitingApproval) {
+		_, q.Blocked = a.startable(t, inc, 0)
+	}
+	return q
 }

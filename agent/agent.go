@@ -56,8 +56,8 @@ type Agent struct {
 	book      *book
 	epoch     uint64
 	tick      uint64
+	last      time.Time // the latest tick
 	blind     time.Time // since when no snapshot could be trusted; zero while seeing
-	blindFor  time.Duration
 	warm      float64
 	started   bool
 	seen      sre.SourceHealth
@@ -106,13 +106,21 @@ func newWith(cfg Config, ports Ports, m mind) (*Agent, error) {
 func (a *Agent) Run(ctx context.Context) error {
 	for now := range a.ports.Clock.Ticks(ctx, a.cfg.Interval) {
 		if err := a.Tick(ctx, now); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
 			return err
 		}
 	}
-	return nil
+	return a.stop(context.WithoutCancel(ctx))
+}
+
+// stop notes that the agent ends in good order. Mitigations in force are left
+// to their leases and to whoever takes over.
+func (a *Agent) stop(ctx context.Context) error {
+	if !a.started {
+		return nil
+	}
+	t := &turn{now: a.last}
+	a.note(t, sre.Record{Kind: sre.RecordStop})
+	return a.record(ctx, t)
 }
 
 // Reconfigure hands a new configuration to the running loop. It takes effect

@@ -33,6 +33,7 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.takeReload()
 	t := &turn{now: now, news: map[string]*sre.Finding{}}
 	a.tick++
+	a.last = now
 	a.begin(ctx, t)
 	a.observe(ctx, t)
 	a.hear(t)

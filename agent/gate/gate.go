@@ -37,6 +37,7 @@ type Question struct {
 	Pauses    []sre.Pause // reasons to start nothing new
 	Held      []Held      // levers that are, or may be, moved, by all incidents
 	LastHour  int         // new mitigations in the last hour
+	Blocked   string      // why no step of the plan may start now; empty when one may
 	Simulated bool        // dry run: shown in the decision, decided in the executor
 }
 

@@ -46,6 +46,7 @@ func TestEachGuardCanStopIt(t *testing.T) {
 		{"pause", func(_ *Policy, q *Question) { q.Pauses = []sre.Pause{{By: "bob"}} }, sre.Watch},
 		{"plan", func(_ *Policy, q *Question) { q.Plan.Steps[0].Reversible = false }, sre.Ask},
 		{"plan", func(_ *Policy, q *Question) { q.Plan = nil }, sre.Watch},
+		{"precondition", func(_ *Policy, q *Question) { q.Blocked = "step s: no data" }, sre.Watch},
 		{"lock", func(_ *Policy, q *Question) {
 			q.Held = []Held{{Incident: "other", Kind: sre.Shed, Target: q.Plan.Steps[0].Actions[0].Target}}
 		}, sre.Watch},

@@ -27,6 +27,7 @@ var guards = []guard{
 	{"data_quality", weighDataQuality},
 	{"pause", weighPause},
 	{"plan", weighPlan},
+	{"precondition", weighPrecondition},
 	{"lock", weighLock},
 	{"confidence", weighConfidence},
 	{"risk", weighRisk},
@@ -97,6 +98,13 @@ func weighPlan(_ Policy, q Question) sre.Reason {
 		}
 	}
 	return reason(sre.Act, "runbook %s fits and every step can be undone", q.Plan.Runbook)
+}
+
+func weighPrecondition(_ Policy, q Question) sre.Reason {
+	if q.Blocked != "" {
+		return reason(sre.Watch, "%s", q.Blocked)
+	}
+	return reason(sre.Act, "the next step may start")
 }
 
 func weighLock(_ Policy, q Question) sre.Reason {

@@ -1,0 +1,61 @@
+# sreagent. `make help` lists the targets; `make demo` and `make test` are the two to begin with.
+GO        ?= go
+GOLANGCI  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.1
+PKG       := ./...
+BIN       := bin
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS   := -s -w -X github.com/prometheus/common/version.Version=$(VERSION)
+FUZZTIME  ?= 10s
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test race lint fuzz bench e2e demo ci clean tidy-check deps-check
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## fetch modules and the linter
+	$(GO) mod download
+	@test -x $(BIN)/golangci-lint || GOBIN=$(abspath $(BIN)) $(GO) install $(GOLANGCI)
+
+build: ## build bin/sreagent and bin/sreguard, the guard's sidecar
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/sreagent ./cmd/sreagent
+	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/sreguard ./guard/sidecar
+
+test: ## run all tests
+	$(GO) test -timeout 10m $(PKG)
+
+race: ## run all tests under the race detector
+	$(GO) test -race -timeout 20m $(PKG)
+
+lint: setup ## check the walls, the style and the formatting
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-ed:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(BIN)/golangci-lint run $(PKG)
+	@$(MAKE) --no-print-directory deps-check tidy-check
+
+deps-check: ## check the dependency rule with go list alone
+	@sh deploy/check-deps.sh
+
+tidy-check: ## check that go.mod is tidy
+	$(GO) mod tidy -diff
+
+fuzz: ## fuzz every file format for FUZZTIME each
+	@for pkg in $$($(GO) list $(PKG)); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; done
+
+bench: ## run the benchmarks with allocations
+	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+
+e2e: build ## the whole loop on real Prometheus, Alertmanager and HAProxy, installed from Debian
+	sh deploy/e2e-install.sh
+	$(GO) test -count=1 -tags e2e -timeout 25m -v ./cmd/sreagent ./remediators
+
+demo: build ## run the demo shop without the agent, then with it
+	$(BIN)/sreagent demo
+
+ci: ## what CI runs
+	bash .ci/run
+
+clean: ## remove what was built
+	rm -rf $(BIN)
