@@ -1,0 +1,157 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/sreagent/sreagent/runbooks"
+	"github.com/sreagent/sreagent/sre"
+)
+
+const (
+	// worseBy is the rise of the entries' error ratio that undoes a step, and
+	// worseTicks how many ticks in a row must show it.
+	worseBy    = 0.1
+	worseTicks = 3
+)
+
+func (a *Agent) whileActing(t *turn, inc *sre.Incident) bool {
+	done, bad, live := true, "", false
+	for _, action := range inc.Plan.Steps[inc.Step].Actions {
+		m := find(inc, action.ID)
+		switch m.Phase {
+		case sre.InEffect, sre.Simulated:
+		case sre.Failed, sre.Released, sre.Lapsed, sre.Lost, sre.Undone, sre.Undoing:
+			bad = fmt.Sprintf("%s on %s is %s: %s", action.Kind, action.Target, m.Phase, m.Err)
+		case sre.NotStarted, sre.Intended:
+			done = false
+		}
+	}
+	live = len(inc.InForce()) > 0
+	switch {
+	case bad != "" && live:
+		inc.Escalation = bad
+		return a.fire(t, inc, evFail)
+	case bad != "":
+		inc.Escalation = bad
+		return a.fire(t, inc, evRefuse)
+	case done:
+		return a.fire(t, inc, evApplied)
+	}
+	return a.wantApply(t, inc)
+}
+
+// wantApply asks the gate for a permit for each action that has not started. A
+// gate that refuses for longer than evidence lives ends the attempt.
+func (a *Agent) wantApply(t *turn, inc *sre.Incident) bool {
+	q := a.question(t, inc)
+	clearance, _, err := a.gate.Clear(q, inc.Decision, inc.Approval)
+	if err != nil {
+		return a.notCleared(t, inc, err)
+	}
+	for _, action := range inc.Plan.Steps[inc.Step].Actions {
+		if find(inc, action.ID).Phase != sre.NotStarted {
+			continue
+		}
+		permit, err := a.gate.PermitApply(clearance, q, action)
+		if err != nil {
+			return a.notCleared(t, inc, err)
+		}
+		t.wants = append(t.wants, want{inc: inc, action: action.ID, purpose: sre.ToApply, permit: permit})
+	}
+	return false
+}
+
+func (a *Agent) notCleared(t *turn, inc *sre.Incident, err error) bool {
+	if t.now.Sub(inc.StateSince) <= time.Duration(a.gate.Policy().EvidenceMaxAge) {
+		return false
+	}
+	inc.Escalation = "acting was no longer allowed: " + err.Error()
+	if len(inc.InForce()) > 0 {
+		return a.fire(t, inc, evFail)
+	}
+	return a.fire(t, inc, evRefuse)
+}
+
+func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
+	step := inc.Plan.Steps[inc.Step]
+	verdict, why := a.mind.library.Evaluate(step.Verify, a.facts(t, inc))
+	if verdict == sre.Pass {
+		inc.BadTicks = 0
+		if inc.GoodSince.IsZero() {
+			inc.GoodSince = t.now
+		}
+		if t.now.Sub(inc.GoodSince) >= step.Verify.HeldFor {
+			return a.fire(t, inc, evImprove)
+		}
+		return false
+	}
+	inc.GoodSince = time.Time{}
+	if a.worse(t, inc) {
+		return a.giveUp(t, inc, evWorsen, sre.Worsened, "it got worse: "+why)
+	}
+	if t.now.Sub(inc.StateSince) < step.Verify.Within {
+		return false
+	}
+	if step.OnFail == sre.NextStep && inc.Step+1 < len(inc.Plan.Steps) {
+		return a.nextStep(t, inc, why)
+	}
+	outcome := sre.Unchanged
+	switch verdict {
+	case sre.NoData:
+		outcome = sre.NoDataOutcome
+	case sre.Inconclusive:
+		outcome = sre.InconclusiveOutcome
+	case sre.Pass, sre.Fail:
+	}
+	return a.giveUp(t, inc, evStall, outcome, "it did not help in time: "+why)
+}
+
+func (a *Agent) worse(t *turn, inc *sre.Incident) bool {
+	if a.trouble(t) <= inc.Trouble+worseBy {
+		inc.BadTicks = 0
+		return false
+	}
+	inc.BadTicks++
+	return inc.BadTicks >= worseTicks
+}
+
+func (a *Agent) nextStep(t *turn, inc *sre.Incident, why string) bool {
+	next, blocked := a.startable(t, inc, inc.Step+1)
+	if blocked != "" {
+		return a.giveUp(t, inc, evStall, sre.Unchanged, fmt.Sprintf("it did not help in time (%s), and %s", why, blocked))
+	}
+	clearance, _, err := a.gate.Clear(a.question(t, inc), inc.Decision, inc.Approval)
+	if err != nil {
+		return a.giveUp(t, inc, evStall, sre.Unchanged, fmt.Sprintf("it did not help in time (%s), and the next step is not allowed: %v", why, err))
+	}
+	return a.enter(t, inc, evNext, next, pass{clearance: clearance, now: t.now})
+}
+
+// giveUp undoes everything and leaves the incident to a human.
+func (a *Agent) giveUp(t *turn, inc *sre.Incident, e event, o sre.Outcome, why string) bool {
+	inc.Escalation = why
+	inc.Tried = append(inc.Tried, cureKey(inc))
+	a.learn(t, inc, o)
+	return a.fire(t, inc, e)
+}
+
+// cureKey is the recurrence key of a plan: the same cure for the same cause is
+// not tried again after it did not help.
+func cureKey(inc *sre.Incident) string { return runbooks.TriedKey(inc.Plan.Runbook, inc.Plan.Cause) }
+
+// learn notes what came of the plan. A dry run teaches nothing.
+func (a *Agent) learn(t *turn, inc *sre.Incident, o sre.Outcome) {
+	inc.Outcome = o
+	for _, m := range inc.Mitigations {
+		if m.Phase == sre.Simulated {
+			return
+		}
+	}
+	r := sre.OutcomeRecord{
+		Runbook: inc.Plan.Runbook, Mechanism: inc.Diagnosis.Top().Mechanism, Service: inc.Plan.Cause,
+		Outcome: o, At: t.now, Predicted: inc.Confidence.P,
+	}
+	a.note(t, sre.Record{Kind: sre.RecordOutcome, IncidentID: inc.ID, Outcome: &r})
+	a.mind.experience.Learn(r)
+}
