@@ -1,0 +1,147 @@
+package guard
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/prometheus/common/model"
+)
+
+// Config is what a guard enforces by itself, and to which it returns when no
+// directive is in force.
+type Config struct {
+	Service       string              `yaml:"service" json:"service"`               // own name; the label of all metrics
+	Workers       int                 `yaml:"workers" json:"workers"`               // requests worked on at once; 0 is no bound
+	Queue         int                 `yaml:"queue" json:"queue"`                   // requests that may wait for a worker
+	Timeout       model.Duration      `yaml:"timeout" json:"timeout"`               // of handling, without the wait; 0 is none
+	DropAbandoned bool                `yaml:"drop_abandoned" json:"drop_abandoned"` // forget a waiting request when its caller goes away
+	Token         string              `yaml:"token" json:"-"`                       // bearer token of the control endpoints
+	TokenFile     string              `yaml:"token_file" json:"token_file"`         // a file that holds it instead
+	StateFile     string              `yaml:"state_file" json:"state_file"`         // keeps the highest accepted epoch; empty keeps it in memory
+	Return        ReturnConfig        `yaml:"return" json:"return"`
+	Upstreams     map[string]Upstream `yaml:"upstreams" json:"upstreams"` // by callee
+}
+
+// ReturnConfig is how fast a setting goes back to its default after its
+// directive has lapsed or was deleted.
+type ReturnConfig struct {
+	Steps int            `yaml:"steps" json:"steps"`
+	Every model.Duration `yaml:"every" json:"every"`
+}
+
+// Upstream is how calls to one callee are made.
+type Upstream struct {
+	Timeout     model.Duration `yaml:"timeout" json:"timeout"`           // of one attempt, body included; 0 is none
+	Retries     int            `yaml:"retries" json:"retries"`           // after the first attempt
+	Backoff     model.Duration `yaml:"backoff" json:"backoff"`           // before the first retry; doubles, with jitter
+	RetryBudget float64        `yaml:"retry_budget" json:"retry_budget"` // retries as a share of first attempts; negative is no budget
+	RetryUnsafe bool           `yaml:"retry_unsafe" json:"retry_unsafe"` // retry POST and PATCH too
+	Breaker     *BreakerConfig `yaml:"breaker" json:"breaker,omitempty"` // nil is no breaker
+}
+
+// BreakerConfig is when calls to a callee are stopped, and for how long.
+type BreakerConfig struct {
+	FailureRatio float64        `yaml:"failure_ratio" json:"failure_ratio"` // of the attempts within the window, in hundredths
+	MinRequests  int            `yaml:"min_requests" json:"min_requests"`   // fewer within the window never open it
+	Open         model.Duration `yaml:"open" json:"open"`                   // before probes; doubles up to eight times while they fail
+	Window       model.Duration `yaml:"window" json:"window"`
+	Probes       int            `yaml:"probes" json:"probes"` // attempts let through half-open; all must succeed
+}
+
+// DefaultConfig returns a configuration that measures and limits almost
+// nothing: no bound on concurrency, no timeout, no callee.
+func DefaultConfig() Config {
+	return Config{
+		Queue:  100_000,
+		Return: ReturnConfig{Steps: 5, Every: model.Duration(20 * time.Second)},
+	}
+}
+
+// DefaultUpstream returns how a callee is called that the configuration does
+// not name: one attempt, no timeout. A budget of 0.1 stands ready for those who
+// add retries.
+func DefaultUpstream() Upstream {
+	return Upstream{Backoff: model.Duration(25 * time.Millisecond), RetryBudget: 0.1}
+}
+
+// DefaultBreaker returns a breaker that opens for five seconds when half of at
+// least twenty attempts within ten seconds have failed.
+func DefaultBreaker() BreakerConfig {
+	return BreakerConfig{
+		FailureRatio: 0.5, MinRequests: 20, Probes: 3,
+		Open: model.Duration(5 * time.Second), Window: model.Duration(10 * time.Second),
+	}
+}
+
+// UnmarshalYAML fills what the file leaves out from DefaultUpstream.
+func (u *Upstream) UnmarshalYAML(unmarshal func(any) error) error {
+	type plain Upstream
+	p := plain(DefaultUpstream())
+	if err := unmarshal(&p); err != nil {
+		return err
+	}
+	*u = Upstream(p)
+	return nil
+}
+
+// UnmarshalYAML fills what the file leaves out from DefaultBreaker.
+func (b *BreakerConfig) UnmarshalYAML(unmarshal func(any) error) error {
+	type plain BreakerConfig
+	p := plain(DefaultBreaker())
+	if err := unmarshal(&p); err != nil {
+		return err
+	}
+	*b = BreakerConfig(p)
+	return nil
+}
+
+// faults gathers what is wrong with a configuration, in the order of its fields.
+type faults []error
+
+func (f *faults) check(ok bool, path, problem string, args ...any) {
+	if !ok {
+		*f = append(*f, fmt.Errorf("%s: %s", path, fmt.Sprintf(problem, args...)))
+	}
+}
+
+// Validate returns every fault of the configuration joined into one error, each
+// with its YAML path and what is allowed, or nil.
+func (c Config) Validate() error {
+	var f faults
+	f.check(c.Service != "", "service", "is missing; allowed: the service's own name")
+	f.check(c.Workers >= 0, "workers", "is %d; allowed: 0 for no bound, or more", c.Workers)
+	f.check(c.Queue >= 0, "queue", "is %d; allowed: 0 or more", c.Queue)
+	f.check(c.Timeout >= 0, "timeout", "is %s; allowed: 0s for none, or more", c.Timeout)
+	f.check(c.Token == "" || c.TokenFile == "", "token_file", "stands beside token; allowed: one of them")
+	f.check(c.Return.Steps >= 1 && c.Return.Steps <= 100, "return.steps", "is %d; allowed: 1 to 100", c.Return.Steps)
+	f.check(c.Return.Every > 0, "return.every", "is %s; allowed: more than 0s", c.Return.Every)
+	for _, callee := range slices.Sorted(maps.Keys(c.Upstreams)) {
+		f.check(callee != "", "upstreams", "names a callee with an empty name; allowed: the callee's name")
+		c.Upstreams[callee].validate(&f, "upstreams."+callee)
+	}
+	return errors.Join(f...)
+}
+
+func (u Upstream) validate(f *faults, path string) {
+	f.check(u.Timeout >= 0, path+".timeout", "is %s; allowed: 0s for none, or more", u.Timeout)
+	f.check(u.Retries >= 0 && u.Retries <= 20, path+".retries", "is %d; allowed: 0 to 20", u.Retries)
+	f.check(u.Backoff >= 0, path+".backoff", "is %s; allowed: 0s or more", u.Backoff)
+	f.check(!math.IsNaN(u.RetryBudget), path+".retry_budget", "is not a number; allowed: a share, or -1 for none")
+	f.check(u.Retries == 0 || u.RetryBudget != 0, path+".retry_budget",
+		"is 0, which forbids the %d retries; allowed: a share such as 0.1, or -1 for none", u.Retries)
+	if u.Breaker != nil {
+		u.Breaker.validate(f, path+".breaker")
+	}
+}
+
+func (b BreakerConfig) validate(f *faults, path string) {
+	f.check(b.FailureRatio >= 0.01 && b.FailureRatio <= 1, path+".failure_ratio", "is %v; allowed: 0.01 to 1", b.FailureRatio)
+	f.check(b.MinRequests >= 1, path+".min_requests", "is %d; allowed: 1 or more", b.MinRequests)
+	f.check(b.Open > 0, path+".open", "is %s; allowed: more than 0s", b.Open)
+	f.check(time.Duration(b.Window) >= time.Second, path+".window", "is %s; allowed: 1s or more", b.Window)
+	f.check(b.Probes >= 1, path+".probes", "is %d; allowed: 1 or more", b.Probes)
+}
