@@ -49,6 +49,7 @@ func (f *Faults) Under(prefix string, other Faults) {
 		switch {
 		case fault.Path == "":
 			fault.Path = prefix
+		case prefix == "":
 		case strings.HasPrefix(fault.Path, "["):
 			fault.Path = prefix + fault.Path
 		default:
