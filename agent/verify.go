@@ -107,8 +107,13 @@ func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
 	return a.giveUp(t, inc, evStall, outcome, "it did not help in time: "+why)
 }
 
+// worse reports whether the entries fail clearly more than before the step, and
+// go on doing so. It is not asked before half of the step's time is over:
+// trouble that was still rising when the step was taken, and rates that look
+// back over their window, would be blamed on the step.
 func (a *Agent) worse(t *turn, inc *sre.Incident) bool {
-	if a.trouble(t) <= inc.Trouble+worseBy {
+	early := t.now.Sub(inc.StateSince) < inc.Plan.Steps[inc.Step].Verify.Within/2
+	if early || a.trouble(t) <= inc.Trouble+worseBy {
 		inc.BadTicks = 0
 		return false
 	}

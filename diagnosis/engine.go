@@ -1,0 +1,145 @@
+package diagnosis
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"time"
+
+	"github.com/sreagent/sreagent/sre"
+)
+
+// Engine makes findings. It is not safe for concurrent use.
+type Engine struct {
+	cfg     Config
+	changes []sre.Change // of the last ChangeWindow, by time, then ID
+}
+
+// New returns an engine that knows of no change. The configuration must have
+// passed Validate.
+func New(cfg Config) *Engine { return &Engine{cfg: cfg} }
+
+// Diagnose groups the precursors of one tick into one finding per fault and
+// ranks the causes of each. A group that touches an open incident is news of
+// it. Signs that are only worth a note make no finding of their own. Findings
+// come most severe first, then by fingerprint.
+func (e *Engine) Diagnose(s *sre.Snapshot, ps []sre.Precursor, open []sre.Incident) []sre.Finding {
+	e.remember(s)
+	nodes := collect(s.Graph, ps)
+	var findings []sre.Finding
+	for _, g := range e.groups(s, nodes, open) {
+		findings = append(findings, e.finding(s, g))
+	}
+	slices.SortStableFunc(findings, func(a, b sre.Finding) int {
+		return cmp.Or(
+			cmp.Compare(b.Severity.Rank(), a.Severity.Rank()),
+			cmp.Compare(a.Fingerprint, b.Fingerprint),
+		)
+	})
+	return findings
+}
+
+// remember keeps the changes that may still be to blame.
+func (e *Engine) remember(s *sre.Snapshot) {
+	known := func(c sre.Change) bool {
+		return slices.ContainsFunc(e.changes, func(old sre.Change) bool {
+			return old.ID == c.ID && old.Service == c.Service && old.At.Equal(c.At)
+		})
+	}
+	for _, c := range s.Changes {
+		if !known(c) {
+			e.changes = append(e.changes, c)
+		}
+	}
+	horizon := s.At.Add(-time.Duration(e.cfg.ChangeWindow) - time.Duration(e.cfg.MergeWindow))
+	e.changes = slices.DeleteFunc(e.changes, func(c sre.Change) bool { return c.At.Before(horizon) })
+	slices.SortStableFunc(e.changes, func(a, b sre.Change) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID))
+	})
+}
+
+func (e *Engine) finding(s *sre.Snapshot, g group) sre.Finding {
+	d := sre.Diagnosis{
+		At:         s.At,
+		Onset:      g.onset(),
+		Affected:   g.affected(),
+		Precursors: g.precursors(),
+	}
+	candidates := e.rank(s, g)
+	d.Hypotheses = e.hypotheses(s, g, candidates)
+	f := sre.Finding{Incident: g.incident}
+	root, top := -1, d.Top()
+	if i, ok := s.Graph.Index(top.Service); ok {
+		root = i
+		d.Blast = s.Graph.BlastRadius(i, func(j int) sre.Reading { return s.Value(j, sre.Traffic, sre.PerSecond) })
+	}
+	if root < 0 {
+		d.Note = "no service that is seen explains the signs: something outside the graph may be the cause"
+	}
+	d.DataQuality = quality(s, g, root)
+	f.Severity = e.severity(s, g, root)
+	named := top.Service
+	if named == "" {
+		named = "?" + g.strongest().name
+	}
+	f.Fingerprint = fingerprint(named, top.Mechanism)
+	f.Diagnosis = d
+	return f
+}
+
+// fingerprint is the same for the same cause, and short enough to be read out.
+func fingerprint(service string, m sre.Mechanism) string {
+	sum := sha256.Sum256([]byte(service + "|" + string(m)))
+	return hex.EncodeToString(sum[:6])
+}
+
+// quality returns the share of fresh readings among the services that the
+// finding rests on, half of it for the root. Services that are only known
+// through their callers have no readings of their own to miss.
+func quality(s *sre.Snapshot, g group, root int) float64 {
+	var sum, n float64
+	for _, nd := range g.nodes {
+		if nd.serious && !s.Graph.Services[nd.index].External {
+			sum += s.FreshShare(nd.index)
+			n++
+		}
+	}
+	all := 1.
+	if n > 0 {
+		all = sum / n
+	}
+	if root >= 0 && !s.Graph.Services[root].External {
+		all = (all + s.FreshShare(root)) / 2
+	}
+	if !s.Health.Up {
+		all /= 2
+	}
+	return all
+}
+
+// severity is critical where people are hurt or will be within the minute: an
+// entry service fails requests, or a sign is at its action level.
+func (e *Engine) severity(s *sre.Snapshot, g group, root int) sre.Severity {
+	for _, nd := range g.nodes {
+		if nd.worst == sre.Critical {
+			return sre.Critical
+		}
+	}
+	behind := map[int]bool{}
+	if root >= 0 {
+		behind[root] = true
+		for _, i := range s.Graph.Upstream(root) {
+			behind[i] = true
+		}
+	}
+	for _, i := range s.Graph.Entries() {
+		nd := g.node(i)
+		failing := nd != nil && nd.serious && nd.has(sre.Errors)
+		ratio := s.ErrorRatio(i)
+		if failing || (behind[i] || nd != nil) && ratio.OK() && ratio.Value >= e.cfg.EntryErrors && g.erring() {
+			return sre.Critical
+		}
+	}
+	return sre.Warning
+}
