@@ -121,6 +121,7 @@ func (a *Agent) rethink(t *turn, inc *sre.Incident) bool {
 	}
 	inc.Plan, inc.Decision, inc.Approval = nil, nil, nil
 	inc.Attempt++ // a new plan needs new action IDs
+	inc.Mitigations = slices.DeleteFunc(inc.Mitigations, func(m sre.Mitigation) bool { return m.Phase == sre.NotStarted })
 	return a.fire(t, inc, evRethink)
 }
 

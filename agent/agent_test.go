@@ -3,6 +3,7 @@ package agent
 import (
 	"encoding/json"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,9 @@ func TestBelowTheThresholdAHumanIsAsked(t *testing.T) {
 	if r.lever.touched != 0 {
 		t.Fatal("a lever was touched before the answer")
 	}
+	if m := r.desk.view.Incidents[0].Mitigations; len(m) != 4 || m[0].Before["ratio"] != 3.0 {
+		t.Errorf("the question does not show what stands at the levers now: %+v", m)
+	}
 	notice := r.pager.notices[len(r.pager.notices)-1]
 	if !notice.NeedsYou {
 		t.Errorf("nobody was called: %+v", notice)
@@ -91,7 +95,7 @@ func TestBelowTheThresholdAHumanIsAsked(t *testing.T) {
 		t.Errorf("answer %+v, approval %+v", r.desk.answers[0], inc.Approval)
 	}
 	for _, m := range inc.Mitigations {
-		if m.Permit.By != "ann" {
+		if m.Phase != sre.NotStarted && m.Permit.By != "ann" {
 			t.Errorf("%s was permitted by %q", m.Action.ID, m.Permit.By)
 		}
 	}
@@ -339,8 +343,8 @@ func TestACrashAtEveryRecordEndsTheSame(t *testing.T) {
 			whole := newRig(t, prepare)
 			whole.w.sick = true
 			whole.until(sre.Closed)
-			for at := 1; at <= whole.trail.appends; at++ {
-				r := newRig(t, prepare, func(r *rig) { r.trail.breakAt = at })
+			for at := 1; at <= 2*whole.trail.appends; at++ {
+				r := newRig(t, prepare, func(r *rig) { r.trail.breakAt, r.trail.torn = (at+1)/2, at%2 == 0 })
 				r.w.sick = true
 				for range 200 {
 					if r.tick() != nil {
@@ -401,6 +405,22 @@ func hard(i sre.Incident) any {
 	return []any{i.ID, i.State, i.Step, i.Attempt, i.Plan, i.Approval, i.Tried, levers}
 }
 
+func TestNumbersThatJSONCannotCarryDoNotStopTheTrail(t *testing.T) {
+	r := newRig(t)
+	r.mind.evidence = []sre.Evidence{{Signal: "time_to_full", Now: math.Inf(1), Normal: math.NaN(), Weight: math.Inf(-1)}}
+	r.w.sick = true
+	inc := r.until(sre.Closed)
+	if _, err := json.Marshal(r.trail.records); err != nil {
+		t.Fatal(err)
+	}
+	if e := inc.Diagnosis.Top().Evidence[0]; e.Now != math.MaxFloat64 || e.Normal != 0 || e.Weight != -math.MaxFloat64 {
+		t.Errorf("evidence %+v", e)
+	}
+	if !math.IsNaN(r.mind.evidence[0].Normal) {
+		t.Error("the detector's own evidence was changed")
+	}
+}
+
 func TestTheSameInputsGiveTheSameBytes(t *testing.T) {
 	run := func() string {
 		r := newRig(t, lowConfidence, func(r *rig) { r.desk.reply = approving; r.w.kind = sre.Shed })
@@ -414,6 +434,18 @@ func TestTheSameInputsGiveTheSameBytes(t *testing.T) {
 	}
 	if first, second := run(), run(); first != second {
 		t.Error("two runs differ")
+	}
+}
+
+func TestARestartTellsReceiversAgainWhatIsOpen(t *testing.T) {
+	r := newRig(t, lowConfidence)
+	r.w.sick = true
+	inc := r.until(sre.AwaitingApproval)
+	r.start()
+	before := len(r.pager.notices)
+	r.run(3)
+	if n := len(r.pager.notices) - before; n != 1 || r.pager.notices[before].Incident != inc.ID {
+		t.Errorf("%d notices after the restart, want the open incident once", n)
 	}
 }
 

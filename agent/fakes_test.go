@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +91,7 @@ type fakeMind struct {
 	cause      string
 	confidence sre.Confidence
 	steps      int
+	evidence   []sre.Evidence
 	learned    []sre.OutcomeRecord
 }
 
@@ -108,7 +110,7 @@ func (m *fakeMind) Diagnose(s *sre.Snapshot, ps []sre.Precursor, open []sre.Inci
 	}
 	f := sre.Finding{Fingerprint: "f00d", Severity: sre.Critical, Diagnosis: sre.Diagnosis{
 		At: s.At, Onset: s.At, DataQuality: 1, Affected: []string{"db"}, Precursors: ps,
-		Hypotheses: []sre.Hypothesis{{Service: m.cause, Mechanism: sre.RetryStorm, Probability: 0.9}},
+		Hypotheses: []sre.Hypothesis{{Service: m.cause, Mechanism: sre.RetryStorm, Probability: 0.9, Evidence: m.evidence}},
 		Blast:      sre.BlastRadius{Services: []string{"db"}, EntryShare: 0.3},
 	}}
 	if len(open) > 0 {
@@ -241,7 +243,8 @@ func (l *fakeLever) Revert(_ context.Context, d sre.Directive) error {
 type memory struct {
 	records []sre.Record
 	appends int
-	breakAt int // the append that fails, counted from 1; 0 for never
+	breakAt int  // the append that fails, counted from 1; 0 for never
+	torn    bool // the failing append leaves the first half of its records behind
 }
 
 var errDisk = errors.New("no space left on device")
@@ -249,6 +252,9 @@ var errDisk = errors.New("no space left on device")
 func (m *memory) Append(_ context.Context, rs []sre.Record) error {
 	m.appends++
 	if m.appends == m.breakAt {
+		if m.torn {
+			m.records = append(m.records, rs[:len(rs)/2]...)
+		}
 		return errDisk
 	}
 	m.records = append(m.records, rs...)
@@ -404,18 +410,19 @@ func (r *rig) until(state sre.State) *sre.Incident {
 
 // story is the lifecycle as the trail has it.
 func (r *rig) story() string {
-	out := ""
+	var out strings.Builder
 	for _, rec := range r.trail.records {
-		switch rec.Kind {
-		case sre.RecordIncident:
-			out += fmt.Sprintf("%s %s -> %s %s\n", rec.At.Format(time.TimeOnly), rec.Change, rec.Incident.State, rec.Incident.Escalation)
-		case sre.RecordIntent:
-			out += fmt.Sprintf("%s intent %s %s\n", rec.At.Format(time.TimeOnly), rec.Intent.Permit.Purpose, rec.Intent.Action.Target)
-		case sre.RecordResult:
-			out += fmt.Sprintf("%s result %s %s\n", rec.At.Format(time.TimeOnly), rec.Result.Phase, rec.Result.Err)
+		at := rec.At.Format(time.TimeOnly)
+		switch {
+		case rec.Incident != nil:
+			fmt.Fprintf(&out, "%s %s -> %s %s\n", at, rec.Change, rec.Incident.State, rec.Incident.Escalation)
+		case rec.Intent != nil:
+			fmt.Fprintf(&out, "%s intent %s %s\n", at, rec.Intent.Permit.Purpose, rec.Intent.Action.Target)
+		case rec.Result != nil:
+			fmt.Fprintf(&out, "%s result %s %s\n", at, rec.Result.Phase, rec.Result.Err)
 		default:
-			out += fmt.Sprintf("%s %s\n", rec.At.Format(time.TimeOnly), rec.Kind)
+			fmt.Fprintf(&out, "%s %s\n", at, rec.Kind)
 		}
 	}
-	return out
+	return out.String()
 }

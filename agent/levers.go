@@ -20,6 +20,31 @@ type want struct {
 	intent  sre.IntentRecord
 }
 
+// preview reads what stands at the levers of a plan that a human is about to be
+// asked about, so that the question shows old and new values. It only reads.
+func (a *Agent) preview(ctx context.Context, t *turn) {
+	for _, inc := range a.book.open() {
+		if inc.State != sre.AwaitingApproval || !inc.StateSince.Equal(t.now) {
+			continue
+		}
+		var actions []sre.Action
+		for i, step := range inc.Plan.Steps {
+			for _, action := range step.Actions {
+				if find(inc, action.ID) == nil {
+					inc.Mitigations = append(inc.Mitigations, sre.Mitigation{Action: action, Step: i})
+					actions = append(actions, action)
+				}
+			}
+		}
+		for i, found := range a.exec.Probe(ctx, actions) {
+			if found.Err == nil {
+				find(inc, actions[i].ID).Before = found.State.Current
+			}
+		}
+		a.remember(t, inc, "preview")
+	}
+}
+
 // settle finds out what became of levers whose state is not known: those in
 // flight when the last agent ended, and those that answered "unknown". It only
 // reads.

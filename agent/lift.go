@@ -150,13 +150,10 @@ func (a *Agent) whileReverting(t *turn, inc *sre.Incident) bool {
 		case sre.NotStarted, sre.Undone, sre.Failed, sre.Released, sre.Lapsed, sre.Simulated:
 		}
 	}
-	switch {
-	case left == 0:
+	if left == 0 {
 		return a.fire(t, inc, evReverted)
-	case left == lost:
-		return a.fire(t, inc, evLose)
 	}
-	return false
+	return left == lost && a.fire(t, inc, evLose)
 }
 
 func (a *Agent) whileEscalated(t *turn, inc *sre.Incident) bool {

@@ -15,9 +15,15 @@ import (
 func (a *Agent) notices(t *turn) []sre.Notice {
 	var out []sre.Notice
 	for _, inc := range a.everyone() {
-		n, matters := a.notice(t, inc)
+		n, matters := notice(inc)
 		last, told := a.book.told[inc.ID]
-		if !matters || !told && n.Resolved || told && sameNotice(last, n) {
+		if !matters || !told && n.Resolved {
+			continue
+		}
+		if told && sameNotice(last, n) {
+			if a.tick == 1 && !n.Resolved {
+				out = append(out, n) // receivers forget what a new agent does not repeat
+			}
 			continue
 		}
 		a.book.told[inc.ID] = n
@@ -43,7 +49,7 @@ func (a *Agent) everyone() []*sre.Incident {
 
 // notice words an incident for people. What is only suspected, or only
 // informative, is nobody's night.
-func (a *Agent) notice(t *turn, inc *sre.Incident) (sre.Notice, bool) {
+func notice(inc *sre.Incident) (sre.Notice, bool) {
 	top := inc.Diagnosis.Top()
 	n := sre.Notice{
 		Incident: inc.ID, Severity: inc.Severity, State: inc.State, StartsAt: inc.OpenedAt,
@@ -111,7 +117,7 @@ func whyNot(d *sre.Decision) string {
 // explain keeps this tick's reasoning about an incident, "did nothing" too.
 func (a *Agent) explain(t *turn, inc *sre.Incident) {
 	e := sre.Explained{At: t.now, Incident: inc.ID, Stance: sre.Watch}
-	n, _ := a.notice(t, inc)
+	n, _ := notice(inc)
 	e.Summary = n.Title + ": " + n.Text
 	switch {
 	case !t.seeing:

@@ -41,6 +41,7 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.settle(ctx, t)
 	a.reply(t)
 	a.advance(t)
+	a.preview(ctx, t)
 	a.renew(t)
 	a.survey(ctx, t)
 	if err := a.record(ctx, t); err != nil {
@@ -170,7 +171,7 @@ func (a *Agent) open(t *turn, f *sre.Finding) *sre.Incident {
 	}
 	inc := sre.Incident{
 		ID: id, Fingerprint: f.Fingerprint, State: sre.Suspected, Severity: f.Severity,
-		OpenedAt: t.now, UpdatedAt: t.now, StateSince: t.now, LastSeen: t.now, Diagnosis: f.Diagnosis,
+		OpenedAt: t.now, UpdatedAt: t.now, StateSince: t.now, LastSeen: t.now, Diagnosis: recordable(f.Diagnosis),
 	}
 	if err := a.book.put(inc); err != nil {
 		a.log.Error("open incident", "incident", id, "err", err)
@@ -182,7 +183,7 @@ func (a *Agent) open(t *turn, f *sre.Finding) *sre.Incident {
 
 func (a *Agent) hearNews(t *turn, inc *sre.Incident, f *sre.Finding) {
 	inc.LastSeen, inc.UpdatedAt = t.now, t.now
-	inc.Diagnosis = f.Diagnosis
+	inc.Diagnosis = recordable(f.Diagnosis)
 	if f.Severity.Rank() > inc.Severity.Rank() {
 		inc.Severity = f.Severity
 	}

@@ -28,6 +28,7 @@ type Edge struct {
 	From, To            int
 	Spec                EdgeSpec
 	FirstSeen, LastSeen time.Time
+	Gone                bool // not seen for long: keeps its index, and is nobody's caller or callee
 }
 
 // Graph is the dependency graph at one instant. It is immutable. A service's
@@ -70,6 +71,9 @@ func NewGraph(services []Service, edges []Edge) *Graph {
 		i := len(g.Edges)
 		g.byPair[pair] = i
 		g.Edges = append(g.Edges, e)
+		if e.Gone {
+			continue
+		}
 		g.callees[e.From] = append(g.callees[e.From], i)
 		g.callers[e.To] = append(g.callers[e.To], i)
 	}

@@ -56,7 +56,7 @@ func TestEachGuardCanStopIt(t *testing.T) {
 		{"risk", func(_ *Policy, q *Question) { q.Plan.Risk = sre.HighRisk }, sre.Ask},
 		{"protected", func(p *Policy, _ *Question) { p.Protected = []string{"web"} }, sre.Ask},
 		{"blast_radius", func(p *Policy, q *Question) { p.BlastRadius.Percent, q.Incident.Diagnosis.Blast.EntryShare = 50, 0.6 }, sre.Ask},
-		{"blast_radius", func(p *Policy, q *Question) { p.BlastRadius.Number = 0 }, sre.Ask},
+		{"blast_radius", func(p *Policy, _ *Question) { p.BlastRadius.Number = 0 }, sre.Ask},
 		{"in_force", func(p *Policy, _ *Question) { p.InForce = sre.Limit{Percent: 100, Number: 0} }, sre.Ask},
 		{"rate", func(p *Policy, q *Question) { p.ActionsPerHour, q.LastHour = 5, 5 }, sre.Ask},
 		{"recurrence", func(_ *Policy, q *Question) { q.Incident.Recurrences = 2 }, sre.Ask},

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/alecthomas/kingpin/v2"
+	"github.com/prometheus/exporter-toolkit/web"
+
+	"github.com/sreagent/sreagent/oncall"
+)
+
+func registerCheck(app *kingpin.Application, commands map[string]command) {
+	check := app.Command("check", "Check files before they are used.")
+
+	config := check.Command("config", "Check a configuration file and everything that it names.")
+	configFile := config.Arg("file", "Configuration file.").Required().String()
+	commands[config.FullCommand()] = func(_ context.Context, std streams) error {
+		cfg, err := loadConfig(*configFile)
+		if err != nil {
+			return failed(err)
+		}
+		if _, err := readTokens(cfg.Oncall.TokensFile); err != nil {
+			return failed(err)
+		}
+		_, err = fmt.Fprintf(std.out, "%s: good; mode %s, %d runbooks\n", *configFile, cfg.Policy.Mode, cfg.library.Len())
+		return err
+	}
+
+	books := check.Command("runbooks", "Check a folder of runbooks.")
+	dir := books.Arg("dir", "Folder of runbooks.").Required().ExistingDir()
+	commands[books.FullCommand()] = func(_ context.Context, std streams) error {
+		library, err := loadRunbooks(runbooksConfig{Dir: *dir})
+		if err != nil {
+			return failed(err)
+		}
+		_, err = fmt.Fprintf(std.out, "%s: good, %d runbooks\n", *dir, library.Len())
+		return err
+	}
+
+	webConfig := check.Command("web-config", "Check a file with TLS and basic authentication of the API.")
+	webFile := webConfig.Arg("file", "Web configuration file.").Required().String()
+	commands[webConfig.FullCommand()] = func(_ context.Context, std streams) error {
+		if err := web.Validate(*webFile); err != nil {
+			return failed(fmt.Errorf("%s: %w", *webFile, err))
+		}
+		_, err := fmt.Fprintf(std.out, "%s: good\n", *webFile)
+		return err
+	}
+
+	tokens := check.Command("tokens", "Check a file of API tokens.")
+	tokensFile := tokens.Arg("file", "Tokens file.").Required().String()
+	commands[tokens.FullCommand()] = func(_ context.Context, std streams) error {
+		if _, err := os.Stat(*tokensFile); err != nil {
+			return failed(err)
+		}
+		t, err := oncall.LoadTokens(*tokensFile)
+		if err != nil {
+			return failed(err)
+		}
+		_, err = fmt.Fprintf(std.out, "%s: good, %d tokens\n", *tokensFile, t.Len())
+		return err
+	}
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+	promconfig "github.com/prometheus/common/config"
+	"golang.org/x/term"
+
+	"github.com/sreagent/sreagent/oncall"
+	"github.com/sreagent/sreagent/sre"
+)
+
+// remote is how a command reaches a running agent.
+type remote struct {
+	url        string
+	token      string
+	tokenFile  string
+	httpConfig string
+	output     string
+	timeout    time.Duration
+}
+
+// remoteFlags adds the flags that every such command has.
+func remoteFlags(cmd *kingpin.CmdClause) *remote {
+	r := &remote{}
+	cmd.Flag("url", "Where the agent's API is.").Default("http://" + defaultListen).Envar("SREAGENT_URL").StringVar(&r.url)
+	cmd.Flag("token-file", "File with the API token.").Envar("SREAGENT_TOKEN_FILE").StringVar(&r.tokenFile)
+	cmd.Flag("token", "API token; a file or the environment keeps it out of the process list.").Envar("SREAGENT_TOKEN").StringVar(&r.token)
+	cmd.Flag("http.config.file", "TLS and authentication of the client, in Prometheus' format.").StringVar(&r.httpConfig)
+	cmd.Flag("timeout", "How long to wait for an answer.").Default("1m").DurationVar(&r.timeout)
+	cmd.Flag("output", "text or json.").Short('o').Default("text").EnumVar(&r.output, "text", "json")
+	return r
+}
+
+func (r *remote) client() (*oncall.Client, error) {
+	token := r.token
+	if r.tokenFile != "" {
+		text, err := os.ReadFile(r.tokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("read token: %w", err)
+		}
+		token = strings.TrimSpace(string(text))
+	}
+	hc := &http.Client{Timeout: r.timeout}
+	if r.httpConfig != "" {
+		cfg, _, err := promconfig.LoadHTTPConfigFile(r.httpConfig)
+		if err != nil {
+			return nil, fmt.Errorf("read http configuration: %w", err)
+		}
+		if hc, err = promconfig.NewClientFromConfig(*cfg, "sreagent"); err != nil {
+			return nil, fmt.Errorf("http configuration: %w", err)
+		}
+		hc.Timeout = r.timeout
+	}
+	return oncall.NewClient(r.url, token, hc), nil
+}
+
+// show prints data as JSON or by a text renderer.
+func show[T any](r *remote, w io.Writer, data T, text func(io.Writer, T) error) error {
+	if r.output == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(data)
+	}
+	return text(w, data)
+}
+
+// width is that of the terminal, 80 where there is none.
+func width(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if n, _, err := term.GetSize(int(f.Fd())); err == nil && n > 0 {
+			return n
+		}
+	}
+	return 80
+}
+
+func style(w io.Writer) oncall.Style {
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" {
+		return oncall.Colour
+	}
+	return oncall.Plain
+}
+
+// asked turns the API's errors into exit codes: a refusal is "it does not
+// hold", everything else "it could not be tried".
+func asked(err error) error {
+	var api *oncall.APIError
+	if errors.As(err, &api) {
+		return failed(err)
+	}
+	return err
+}
+
+func registerIncidents(app *kingpin.Application, commands map[string]command) {
+	list := app.Command("incidents", "List incidents.")
+	r := remoteFlags(list)
+	all := list.Flag("all", "Closed ones too.").Bool()
+	commands[list.FullCommand()] = func(ctx context.Context, std streams) error {
+		c, err := r.client()
+		if err != nil {
+			return err
+		}
+		incidents, err := c.Incidents(ctx, *all)
+		if err != nil {
+			return asked(err)
+		}
+		return show(r, std.out, incidents, func(w io.Writer, is []sre.Incident) error {
+			return oncall.RenderIncidents(w, is, width(w), time.Now(), style(w))
+		})
+	}
+	registerExplain(app, commands)
+	registerStatus(app, commands)
+}
+
+func registerExplain(app *kingpin.Application, commands map[string]command) {
+	explain := app.Command("explain", "Explain an incident: evidence, causes, decision with every reason, actions, outcome. Without an ID, the latest tick.")
+	r := remoteFlags(explain)
+	id := explain.Arg("incident", "ID of the incident.").String()
+	commands[explain.FullCommand()] = func(ctx context.Context, std streams) error {
+		c, err := r.client()
+		if err != nil {
+			return err
+		}
+		if *id == "" {
+			return explainTick(ctx, c, r, std.out)
+		}
+		e, err := c.Explain(ctx, *id)
+		if err != nil {
+			return asked(err)
+		}
+		return show(r, std.out, e, func(w io.Writer, e oncall.Explanation) error {
+			return oncall.RenderExplain(w, e, width(w), time.Now(), style(w))
+		})
+	}
+}
+
+// explainTick says why the agent does, or does not do, anything now.
+func explainTick(ctx context.Context, c *oncall.Client, r *remote, w io.Writer) error {
+	s, err := c.Status(ctx)
+	if err != nil {
+		return asked(err)
+	}
+	return show(r, w, s.Reasoning, func(w io.Writer, reasoning []sre.Explained) error {
+		if len(reasoning) == 0 {
+			_, err := fmt.Fprintf(w, "Nothing is suspected at tick %d (%s).\n", s.Tick, s.At.UTC().Format(time.RFC3339))
+			return err
+		}
+		for _, e := range reasoning {
+			if _, err := fmt.Fprintf(w, "%s  %s  %s\n", e.Incident, e.Stance, e.Summary); err != nil {
+				return err
+			}
+			for _, reason := range e.Reasons {
+				if _, err := fmt.Fprintf(w, "  %-5s %-13s %s\n", reason.Allows, reason.Guard, reason.Text); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func registerStatus(app *kingpin.Application, commands map[string]command) {
+	cmd := app.Command("status", "Show what the agent sees and may do.")
+	r := remoteFlags(cmd)
+	commands[cmd.FullCommand()] = func(ctx context.Context, std streams) error {
+		c, err := r.client()
+		if err != nil {
+			return err
+		}
+		s, err := c.Status(ctx)
+		if err != nil {
+			return asked(err)
+		}
+		return show(r, std.out, s, printStatus)
+	}
+}
+
+func printStatus(w io.Writer, s oncall.Status) error {
+	state := "ready"
+	if !s.Ready {
+		state = "not ready: " + strings.Join(s.NotReady, "; ")
+	}
+	mode := string(s.Mode)
+	if s.DryRun {
+		mode += " (dry run)"
+	}
+	_, err := fmt.Fprintf(w, "%s\nmode %s, tick %d at %s, epoch %d, warm %.0f %%\n%d services, %d edges, %d open incidents, %d waiting for an answer, %d mitigations in force\n",
+		state, mode, s.Tick, s.At.UTC().Format(time.RFC3339), s.Epoch, 100*s.WarmUp,
+		s.Services, s.Edges, s.OpenIncidents, s.AwaitingAnswer, s.InForce)
+	for _, p := range s.Pauses {
+		if err == nil {
+			_, err = fmt.Fprintf(w, "paused (%s) by %s since %s: %s\n", p.Name, p.By, p.Since.UTC().Format(time.RFC3339), p.Reason)
+		}
+	}
+	return err
+}

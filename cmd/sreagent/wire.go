@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/collectors/version"
+	"go.uber.org/fx"
+	"go.uber.org/fx/fxevent"
+
+	"github.com/sreagent/sreagent/agent"
+	"github.com/sreagent/sreagent/audit"
+	"github.com/sreagent/sreagent/oncall"
+	"github.com/sreagent/sreagent/remediators"
+	"github.com/sreagent/sreagent/sources"
+	"github.com/sreagent/sreagent/sre"
+)
+
+// daemon is what a caller of the wired graph may hold on to: the demo and the
+// tests look at it and talk to it, the daemon itself only runs it.
+type daemon struct {
+	fx.In
+
+	Desk  *oncall.Desk
+	Trail *audit.Trail
+	Bound *listeners
+}
+
+// process is the wired daemon. Its methods are all that the rest of the program
+// knows of the container.
+type process struct {
+	app *fx.App
+}
+
+// assemble wires the daemon and hands out the parts that into points to. A fault
+// in the wiring or in a constructor is reported by Start.
+func assemble(set settings, cfg *loaded, log *slog.Logger, into ...any) *process {
+	return &process{app: fx.New(wire(set, cfg, log, into...))}
+}
+
+// Start starts every part. Its error has lost the container's own words.
+func (p *process) Start(ctx context.Context) error {
+	if err := p.app.Start(ctx); err != nil {
+		return fmt.Errorf("start: %w", rootCause(err))
+	}
+	return nil
+}
+
+// Stop ends the parts in the reverse order of their start.
+func (p *process) Stop(ctx context.Context) error { return p.app.Stop(ctx) }
+
+// Failed yields the exit code when a part ends the daemon.
+func (p *process) Failed() <-chan fx.ShutdownSignal { return p.app.Wait() }
+
+// rootCause drops the container's own words around an error.
+func rootCause(err error) error {
+	for {
+		next := errors.Unwrap(err)
+		if next == nil {
+			return err
+		}
+		err = next
+	}
+}
+
+// wire is the whole graph of the daemon.
+func wire(set settings, cfg *loaded, log *slog.Logger, into ...any) fx.Option {
+	return fx.Options(
+		fx.Supply(set, cfg, log),
+		fx.WithLogger(func() fxevent.Logger { return fxevent.NopLogger }),
+		fx.StartTimeout(time.Minute),
+		fx.StopTimeout(30*time.Second),
+		fx.Module("adapters", fx.Provide(
+			newRegistry, newSource, newLevers, newTrail, newDesk, newPager, newTokenBox, listen,
+		)),
+		fx.Module("logic", fx.Provide(newAgent)),
+		fx.Module("surface", fx.Provide(newReloader, newAPI)),
+		fx.Populate(into...),
+		// Hooks stop in reverse: the loop first, then the pager that tells of its
+		// end, then the server.
+		fx.Invoke(serve, runPager, runSweeper, runLoop),
+	)
+}
+
+func newRegistry() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		version.NewCollector("sreagent"))
+	return reg
+}
+
+func newSource(lc fx.Lifecycle, cfg *loaded, log *slog.Logger, reg *prometheus.Registry) (*sources.Source, error) {
+	s, err := sources.New(cfg.Config, sources.Options{
+		Log: component(log, "sources"), Registerer: reg, Now: time.Now, Interval: time.Duration(cfg.Interval),
+	})
+	if err != nil {
+		return nil, err
+	}
+	lc.Append(fx.StopHook(s.Close))
+	return s, nil
+}
+
+// levers are the remediators by the name that targets use.
+type levers struct {
+	byName map[string]sre.Remediator
+	list   []sre.Remediator
+}
+
+func newLevers(cfg *loaded, log *slog.Logger, reg *prometheus.Registry) (levers, error) {
+	list, err := remediators.New(cfg.Remediators, remediators.Options{Log: component(log, "remediators"), Registerer: reg, Now: time.Now})
+	if err != nil {
+		return levers{}, err
+	}
+	out := levers{byName: map[string]sre.Remediator{}, list: list}
+	for _, r := range list {
+		c, err := r.Describe(context.Background())
+		if err != nil {
+			return levers{}, fmt.Errorf("describe lever: %w", err)
+		}
+		out.byName[c.Name] = r
+	}
+	return out, nil
+}
+
+func newTrail(lc fx.Lifecycle, cfg *loaded, log *slog.Logger, reg *prometheus.Registry) (*audit.Trail, error) {
+	options := cfg.Audit.Options()
+	options.Now, options.Log, options.Registerer = time.Now, component(log, "audit"), reg
+	trail, err := audit.Open(options)
+	if err != nil {
+		return nil, err
+	}
+	lc.Append(fx.StopHook(trail.Close))
+	return trail, nil
+}
+
+func newDesk(reg *prometheus.Registry) *oncall.Desk {
+	return oncall.NewDesk(oncall.DeskOptions{Registerer: reg})
+}
+
+func newPager(cfg *loaded, log *slog.Logger, reg *prometheus.Registry) (*oncall.Pager, error) {
+	return oncall.NewPager(cfg.Oncall, oncall.PagerOptions{Log: component(log, "pager"), Registerer: reg})
+}
+
+func newAgent(cfg *loaded, log *slog.Logger, reg *prometheus.Registry, source *sources.Source, l levers,
+	trail *audit.Trail, desk *oncall.Desk, pager *oncall.Pager,
+) (*agent.Agent, error) {
+	a, err := agent.New(agentConfig(cfg), agent.Ports{
+		Clock: newSystemClock(reg), Source: source, Levers: l.byName, Trail: trail, Desk: desk, Pager: pager,
+		Manual: func(action sre.Action, restore sre.Params) string { return manual(l, action, restore) },
+		Log:    component(log, "agent"), Registerer: reg,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.Restore(trail.Records()); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+func newAPI(set settings, cfg *loaded, log *slog.Logger, reg *prometheus.Registry, desk *oncall.Desk,
+	source *sources.Source, box *tokenBox, r *reloader,
+) http.Handler {
+	dir := cfg.Audit.Dir
+	return oncall.NewAPI(desk, oncall.APIOptions{
+		Tokens: box.get, AllowAnonymous: cfg.Oncall.AnonymousViewer, Changes: source, Reload: r.reload,
+		Gatherer: reg, Version: versionInfo(), RoutePrefix: set.routePrefix,
+		Records:       func(ctx context.Context, incident string) ([]sre.Record, error) { return recordsOf(ctx, dir, incident) },
+		AnswerTimeout: 3 * time.Duration(cfg.Interval), Log: component(log, "api"), Registerer: reg, Now: time.Now,
+	})
+}
+
+func component(log *slog.Logger, name string) *slog.Logger { return log.With("component", name) }
+
+// background runs one loop for the life of the daemon. Its context is made
+// here, because the one of a start hook ends when starting does.
+func background(lc fx.Lifecycle, down fx.Shutdowner, log *slog.Logger, loop func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	lc.Append(fx.Hook{
+		OnStart: func(context.Context) error {
+			go func() {
+				defer close(done)
+				if err := loop(ctx); err != nil && ctx.Err() == nil {
+					log.Error("stopping", "err", err)
+					_ = down.Shutdown(fx.ExitCode(exitFailed))
+				}
+			}()
+			return nil
+		},
+		OnStop: func(stop context.Context) error {
+			cancel()
+			select {
+			case <-done:
+			case <-stop.Done():
+				return stop.Err()
+			}
+			return nil
+		},
+	})
+}
+
+func runLoop(lc fx.Lifecycle, down fx.Shutdowner, log *slog.Logger, a *agent.Agent) {
+	background(lc, down, component(log, "agent"), a.Run)
+}
+
+func runPager(lc fx.Lifecycle, down fx.Shutdowner, log *slog.Logger, p *oncall.Pager) {
+	background(lc, down, component(log, "pager"), p.Run)
+}
+
+func runSweeper(lc fx.Lifecycle, down fx.Shutdowner, log *slog.Logger, l levers) {
+	background(lc, down, component(log, "remediators"), func(ctx context.Context) error { return sweep(ctx, l) })
+}
+
+func serve(lc fx.Lifecycle, down fx.Shutdowner, set settings, log *slog.Logger, bound *listeners, api http.Handler) {
+	server := &http.Server{Handler: api, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	background(lc, down, component(log, "web"), func(context.Context) error { return bound.serve(server, set, component(log, "web")) })
+	lc.Append(fx.StopHook(func(ctx context.Context) error {
+		bound.closing.Store(true)
+		return server.Shutdown(ctx)
+	}))
+}
+
+func listen(lc fx.Lifecycle, set settings) (*listeners, error) {
+	b := &listeners{}
+	for _, address := range set.listen {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			b.close()
+			return nil, fmt.Errorf("listen: %w", err)
+		}
+		b.all = append(b.all, l)
+	}
+	lc.Append(fx.StopHook(b.close))
+	return b, nil
+}
