@@ -27,6 +27,7 @@ import (
 	"github.com/sreagent/sreagent/agent"
 	"github.com/sreagent/sreagent/audit"
 	"github.com/sreagent/sreagent/oncall"
+	"github.com/sreagent/sreagent/remediators"
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -226,10 +227,7 @@ func recordsOf(ctx context.Context, dir, incident string) ([]sre.Record, error) 
 // manual is the command by which a human undoes an action, where its lever
 // knows one.
 func manual(l levers, a sre.Action, restore sre.Params) string {
-	type speaker interface {
-		Manual(a sre.Action, restore sre.Params) string
-	}
-	if s, ok := l.byName[a.Target.Lever].(speaker); ok {
+	if s, ok := l.byName[a.Target.Lever].(remediators.Undoer); ok {
 		return s.Manual(a, restore)
 	}
 	return ""
@@ -238,26 +236,6 @@ func manual(l levers, a sre.Action, restore sre.Params) string {
 // sweepEvery is how often levers without an expiry of their own are asked to
 // take back what has lapsed.
 const sweepEvery = 5 * time.Second
-
-func sweep(ctx context.Context, l levers) error {
-	type sweeper interface {
-		Sweep(ctx context.Context, now time.Time) error
-	}
-	ticker := time.NewTicker(sweepEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-ticker.C:
-			for _, r := range l.list {
-				if s, ok := r.(sweeper); ok {
-					_ = s.Sweep(ctx, now) // logged and counted by the lever
-				}
-			}
-		}
-	}
-}
 
 func registerToken(app *kingpin.Application, commands map[string]command) {
 	cmd := app.Command("token", "Make API tokens.").Command("new", "Make a token: prints it once, and the line for the tokens file.")

@@ -216,7 +216,9 @@ func runPager(lc fx.Lifecycle, down fx.Shutdowner, log *slog.Logger, p *oncall.P
 }
 
 func runSweeper(lc fx.Lifecycle, down fx.Shutdowner, log *slog.Logger, l levers) {
-	background(lc, down, component(log, "remediators"), func(ctx context.Context) error { return sweep(ctx, l) })
+	background(lc, down, component(log, "remediators"), func(ctx context.Context) error {
+		return remediators.Run(ctx, l.list, sweepEvery, time.Now)
+	})
 }
 
 func serve(lc fx.Lifecycle, down fx.Shutdowner, set settings, log *slog.Logger, bound *listeners, api http.Handler) {
