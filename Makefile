@@ -6,6 +6,7 @@ BIN       := bin
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X github.com/prometheus/common/version.Version=$(VERSION)
 FUZZTIME  ?= 10s
+TESTFLAGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test race lint fuzz bench e2e demo ci clean tidy-check deps-check
@@ -18,14 +19,14 @@ setup: ## fetch modules and the linter
 	@test -x $(BIN)/golangci-lint || GOBIN=$(abspath $(BIN)) $(GO) install $(GOLANGCI)
 
 build: ## build bin/sreagent and bin/sreguard, the guard's sidecar
-	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/sreagent ./cmd/sreagent
-	$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/sreguard ./guard/sidecar
+	@$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/sreagent ./cmd/sreagent
+	@$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/sreguard ./guard/sidecar
 
 test: ## run all tests
-	$(GO) test -timeout 10m $(PKG)
+	@$(GO) test $(TESTFLAGS) -timeout 10m $(PKG)
 
 race: ## run all tests under the race detector
-	$(GO) test -race -timeout 20m $(PKG)
+	@$(GO) test -race $(TESTFLAGS) -timeout 20m $(PKG)
 
 lint: setup ## check the walls, the style and the formatting
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-ed:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -48,8 +49,8 @@ bench: ## run the benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
 
 e2e: build ## the whole loop on real Prometheus, Alertmanager and HAProxy, installed from Debian
-	sh deploy/e2e-install.sh
-	$(GO) test -count=1 -tags e2e -timeout 25m -v ./cmd/sreagent ./remediators
+	@sh deploy/e2e-install.sh >&2
+	@$(GO) test $(TESTFLAGS) -count=1 -tags e2e -timeout 25m -v ./cmd/sreagent ./remediators
 
 demo: build ## run the demo shop without the agent, then with it
 	$(BIN)/sreagent demo

@@ -103,7 +103,7 @@ func (s *Source) assemble(at time.Time, interval time.Duration, answers []answer
 	}
 	s.metrics.changes.WithLabelValues(originVersion).Add(float64(len(snap.Changes)))
 	snap.Changes = sortChanges(snap.Changes)
-	s.publish(at, snap.Health.Up, states)
+	s.publish(snap.Health.Up, states)
 	return snap
 }
 
@@ -209,7 +209,7 @@ func (s *Source) names(queries []int) []string {
 	return slices.Compact(out)
 }
 
-func (s *Source) publish(at time.Time, up bool, states [3]int) {
+func (s *Source) publish(up bool, states [3]int) {
 	value := 0.0
 	if up {
 		value = 1
