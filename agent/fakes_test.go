@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -164,6 +165,7 @@ func (m *fakeMind) Learn(o sre.OutcomeRecord)                  { m.learned = app
 
 // fakeLever is a lever with leases, fencing and every way to fail.
 type fakeLever struct {
+	mu      sync.Mutex // the executor calls several at once
 	w       *world
 	effects map[string]effect // by action ID
 	epoch   uint64
@@ -196,6 +198,8 @@ func (l *fakeLever) lapse() {
 }
 
 func (l *fakeLever) Probe(_ context.Context, a sre.Action) (sre.TargetState, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.probe != nil {
 		if err := l.probe(a); err != nil {
 			return sre.TargetState{}, err
@@ -207,6 +211,8 @@ func (l *fakeLever) Probe(_ context.Context, a sre.Action) (sre.TargetState, err
 }
 
 func (l *fakeLever) Apply(_ context.Context, d sre.Directive) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.touched++
 	if l.apply != nil {
 		if err := l.apply(d.Action); err != nil {
@@ -229,6 +235,8 @@ func (l *fakeLever) Apply(_ context.Context, d sre.Directive) error {
 }
 
 func (l *fakeLever) Revert(_ context.Context, d sre.Directive) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.touched++
 	if l.revert != nil {
 		if err := l.revert(d.Action); err != nil {
