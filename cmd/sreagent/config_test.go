@@ -103,3 +103,25 @@ func FuzzDecodeLocated(f *testing.F) {
 		}
 	})
 }
+
+// The examples of the documentation are read as a user's file would be.
+func TestTheDocumentedConfigurationsAreGood(t *testing.T) {
+	page, err := os.ReadFile("../../docs/configuration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(page, -1)
+	if len(blocks) != 2 {
+		t.Fatalf("%d examples, want 2", len(blocks))
+	}
+	for _, block := range blocks {
+		cfg := defaultConfig()
+		file, err := decodeLocated("configuration.md", block[1], &cfg)
+		if err == nil {
+			err = file.place(cfg.validate())
+		}
+		if err != nil {
+			t.Errorf("%v\nin\n%s", err, block[1])
+		}
+	}
+}

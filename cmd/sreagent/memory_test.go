@@ -78,7 +78,7 @@ func BenchmarkDaemonMemory(b *testing.B) {
 		b.Fatalf("build: %v\n%s", err, out)
 	}
 	const ticks, queriesPerTick = 60, 10
-	for range b.N {
+	for b.Loop() {
 		store := &fleetStore{services: 1000, enough: ticks * queriesPerTick, done: make(chan struct{})}
 		server := httptest.NewServer(store)
 		config := filepath.Join(dir, "sreagent.yaml")
