@@ -60,6 +60,7 @@ type Agent struct {
 	blind     time.Time // since when no snapshot could be trusted; zero while seeing
 	warm      float64
 	started   bool
+	warmed    bool // the past was read, or could not be
 	seen      sre.SourceHealth
 	fleet     int
 	reload    chan Config
@@ -155,8 +156,8 @@ func (a *Agent) takeReload() {
 	}
 }
 
-// warmUp reads the past, once, so that baselines are not empty at the first
-// tick. What it finds is not acted on, and what open incidents look like is not
+// warmUp reads the past, once, at the first tick with sight, so that baselines
+// are not empty when they are first needed. What it finds is not acted on, and what open incidents look like is not
 // learned as normal.
 func (a *Agent) warmUp(ctx context.Context, now time.Time) {
 	if a.cfg.WarmUp <= 0 {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -418,6 +419,37 @@ func TestNumbersThatJSONCannotCarryDoNotStopTheTrail(t *testing.T) {
 	}
 	if !math.IsNaN(r.mind.evidence[0].Normal) {
 		t.Error("the detector's own evidence was changed")
+	}
+}
+
+func TestThePastIsReadOnceSightIsThere(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.w.blind, r.cfg.WarmUp = true, 5*time.Second })
+	r.run(3)
+	if len(r.mind.looked) != 0 {
+		t.Fatalf("looked at %v while blind", r.mind.looked)
+	}
+	r.w.blind = false
+	r.run(2)
+	if n := len(r.mind.looked); n != 7 || !slices.IsSortedFunc(r.mind.looked, time.Time.Compare) {
+		t.Errorf("looked at %v, want 5 instants of the past and 2 ticks, in order", r.mind.looked)
+	}
+}
+
+func TestADryRunGoesAllTheWayAndTouchesNothing(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.cfg.Policy.DryRun = true })
+	r.w.sick = true
+	inc := r.until(sre.Escalated)
+	intents := 0
+	for _, rec := range r.trail.records {
+		if rec.Kind == sre.RecordIntent && rec.Intent.DryRun {
+			intents++
+		}
+	}
+	if r.lever.touched != 0 || intents != 4 || len(r.mind.learned) != 0 {
+		t.Errorf("touched %d times, %d intents, learned %v", r.lever.touched, intents, r.mind.learned)
+	}
+	if len(inc.InForce()) != 0 || !r.desk.view.DryRun {
+		t.Error("a dry run is shown as real")
 	}
 }
 

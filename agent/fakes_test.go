@@ -82,8 +82,16 @@ func (w *world) Observe(_ context.Context, at time.Time) (*sre.Snapshot, error) 
 	return s, nil
 }
 
-func (w *world) History(context.Context, time.Time, time.Time, time.Duration) iter.Seq2[*sre.Snapshot, error] {
-	return func(func(*sre.Snapshot, error) bool) {}
+func (w *world) History(_ context.Context, from, to time.Time, step time.Duration) iter.Seq2[*sre.Snapshot, error] {
+	return func(yield func(*sre.Snapshot, error) bool) {
+		for at := from; at.Before(to); at = at.Add(step) {
+			s, err := w.Observe(context.Background(), at)
+			if !yield(s, err) {
+				return
+			}
+		}
+		w.now = to
+	}
 }
 
 // The mind of these tests: whatever is troubled has one cause, db.
@@ -93,10 +101,12 @@ type fakeMind struct {
 	confidence sre.Confidence
 	steps      int
 	evidence   []sre.Evidence
+	looked     []time.Time // at which snapshots
 	learned    []sre.OutcomeRecord
 }
 
 func (m *fakeMind) Detect(s *sre.Snapshot, _ []bool) []sre.Precursor {
+	m.looked = append(m.looked, s.At)
 	if s.ErrorRatio(0).Value > 0.05 {
 		return []sre.Precursor{{Detector: "fake", Service: m.cause, Mechanism: sre.RetryStorm}}
 	}

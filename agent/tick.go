@@ -56,8 +56,9 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// begin takes over at the first tick: history, capabilities, and the record
-// that gives this run its epoch, the fencing token.
+// begin takes over at the first tick, with the record that gives this run its
+// epoch, the fencing token. Levers that do not describe themselves are asked
+// again at every tick.
 func (a *Agent) begin(ctx context.Context, t *turn) {
 	if len(a.caps) < len(a.ports.Levers) {
 		a.caps = a.exec.Describe(ctx)
@@ -66,7 +67,6 @@ func (a *Agent) begin(ctx context.Context, t *turn) {
 		return
 	}
 	a.started = true
-	a.warmUp(ctx, t.now)
 	a.epoch = a.book.starts + 1
 	a.book.starts = a.epoch
 	a.note(t, sre.Record{Kind: sre.RecordStart, Start: &sre.StartRecord{
@@ -91,6 +91,10 @@ func (a *Agent) observe(ctx context.Context, t *turn) {
 		a.log.Info("metric store", "up", health.Up, "reason", health.Err)
 	}
 	a.seen = health
+	if t.seeing && !a.warmed {
+		a.warmed = true
+		a.warmUp(ctx, t.now)
+	}
 	switch {
 	case !t.seeing && a.blind.IsZero():
 		a.blind = t.now

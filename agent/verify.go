@@ -136,6 +136,9 @@ func (a *Agent) nextStep(t *turn, inc *sre.Incident, why string) bool {
 // giveUp undoes everything and leaves the incident to a human.
 func (a *Agent) giveUp(t *turn, inc *sre.Incident, e event, o sre.Outcome, why string) bool {
 	inc.Escalation = why
+	if a.exec.DryRun() {
+		inc.Escalation = "dry run, nothing was touched: " + why
+	}
 	inc.Tried = append(inc.Tried, cureKey(inc))
 	a.learn(t, inc, o)
 	return a.fire(t, inc, e)
