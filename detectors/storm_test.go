@@ -285,3 +285,40 @@ func TestIndicesForetellTheTwin(t *testing.T) {
 		t.Errorf("%d of %d outcomes foretold", right, cases)
 	}
 }
+
+// A service counts a request when it answers it. While its queue grows, only
+// the callers know how much is asked of it, and how much of that again.
+func TestTheCallersKnowOfRetriesFirst(t *testing.T) {
+	edges := []sre.Signal{
+		{Name: "calls", Kind: sre.Traffic, Unit: sre.PerSecond, Edge: true},
+		{Name: "call_retries", Kind: sre.Retries, Unit: sre.PerSecond, Edge: true},
+	}
+	shareSeen := func(calls, retries float64) float64 {
+		f := newFeed(time.Second, threeRetries)
+		f.times(60, healthy())
+		var found []sre.Precursor
+		for range 3 {
+			f.at = f.at.Add(f.interval)
+			s := f.snapshot(healthy().but(reading{"traffic": 77, "retries": 1, "queue": 200, "pool": 1, "errors": .4}))
+			s.EdgeSignals, s.Edge = edges, sre.NewMatrix(2, 1)
+			s.Edge.Set(0, 0, sre.Reading{Value: calls, State: sre.Present})
+			s.Edge.Set(1, 0, sre.Reading{Value: retries, State: sre.Present})
+			found = f.bank.Detect(s, nil)
+		}
+		p, ok := of(found, "retry_storm", "")
+		if !ok {
+			t.Fatal("no sign")
+		}
+		e, ok := find(p, "retry_share")
+		if !ok {
+			t.Fatalf("no evidence about retries in %+v", p.Evidence)
+		}
+		return e.Now
+	}
+	if got := shareSeen(240, 180); math.Abs(got-.75) > 1e-6 {
+		t.Errorf("the callers retry 75 %% of their calls; the evidence says %v", got)
+	}
+	if got := shareSeen(40, 30); math.Abs(got-1./77) > 1e-6 {
+		t.Errorf("callers of half of the traffic were believed about all of it: %v", got)
+	}
+}

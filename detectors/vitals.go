@@ -255,6 +255,7 @@ func (p *pulse) amplify(retries float64, in *edgeSums) {
 		p.counted = true
 		p.first = max(p.traffic-retries, p.traffic/maxAmplification)
 		p.amplification = p.traffic / p.first
+		p.askCallers(in)
 	case in.someFanout && in.everyFanoutKnown && in.expected > 0:
 		p.amplification = min(max(1, in.traffic/in.expected), maxAmplification)
 		p.first = p.traffic / p.amplification
@@ -262,6 +263,24 @@ func (p *pulse) amplify(retries float64, in *edgeSums) {
 		p.first = p.traffic
 	}
 }
+
+// askCallers takes the callers' count of their retries where it is the larger
+// one. A service counts most requests when it answers them, so while its queue
+// grows it knows of fewer attempts, and of hardly any retry, than its callers.
+func (p *pulse) askCallers(in *edgeSums) {
+	all := in.hasTraffic && in.hasRetries && in.traffic >= callersAreAll*p.traffic && in.retries < in.traffic
+	if !all {
+		return
+	}
+	first := max(in.traffic-in.retries, in.traffic/maxAmplification)
+	if a := in.traffic / first; a > p.amplification {
+		p.first, p.amplification = first, a
+	}
+}
+
+// callersAreAll is the share of a service's traffic that measured callers must
+// account for to be believed about all of it.
+const callersAreAll = 0.9
 
 // maxAmplification bounds what a glitch between two counters can claim: nobody
 // retries more than this many times.
