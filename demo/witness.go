@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sreagent/sreagent/sre"
@@ -189,16 +190,22 @@ func (w *witness) submit(ctx context.Context, inc *sre.Incident, yes bool, by st
 // acted reports whether any lever was moved since the cut.
 func (w *witness) acted() bool { return !w.firstAction.IsZero() }
 
-// lifted reports whether nothing is in force any more and no incident needs
-// anything.
+// lifted reports whether nothing is in force any more and every incident that a
+// lever was moved for is over. A mere suspicion that nothing was done about, on
+// a machine that stutters, keeps nobody waiting.
 func (w *witness) lifted() bool {
 	for i := range w.incidents {
 		inc := &w.incidents[i]
-		if len(inc.InForce()) > 0 || !closedOrResolved(inc.State) {
+		if len(inc.InForce()) > 0 || moved(inc) && !closedOrResolved(inc.State) {
 			return false
 		}
 	}
 	return true
+}
+
+// moved reports whether any lever was moved for an incident.
+func moved(inc *sre.Incident) bool {
+	return slices.ContainsFunc(inc.Mitigations, func(m sre.Mitigation) bool { return !m.AppliedAt.IsZero() })
 }
 
 // report adds what was done to the result.

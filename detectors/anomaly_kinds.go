@@ -115,9 +115,28 @@ func (d *anomaly) credible(a *series, sig sre.Signal, sub subject) bool {
 	return wilson(share, n) > usual+d.cfg.ErrorExcess/2
 }
 
+// felt is the share of its callers' timeout from which a service's slowness can
+// hurt them: an answer that is slower than usual and still far from anybody's
+// patience is worth a note.
+const felt = .2
+
+// patience is the shortest known timeout of a service's callers, or of one of
+// them, in seconds; 0 where none is known.
+func patience(g *sre.Graph, service, caller int) float64 {
+	shortest := 0.0
+	for _, e := range g.CallersOf(service) {
+		edge := &g.Edges[e]
+		t := edge.Spec.Timeout.Seconds()
+		if t > 0 && (caller < 0 || edge.From == caller) && (shortest <= 0 || t < shortest) {
+			shortest = t
+		}
+	}
+	return shortest
+}
+
 // matters says how much a deviation of a kind means by itself. Load and use
 // that rise inside their limits, and anything that gets better, are only noted.
-func (d *anomaly) matters(sig sre.Signal, a *series, sub subject) sre.Severity {
+func (d *anomaly) matters(sig sre.Signal, a *series, sub subject, patience float64) sre.Severity {
 	now, usual := sub.value, a.level.v
 	serious := false
 	switch sig.Kind {
@@ -129,7 +148,7 @@ func (d *anomaly) matters(sig sre.Signal, a *series, sub subject) sre.Severity {
 		if sub.coarse {
 			rise *= 2
 		}
-		serious = !a.lowing && now > usual*(1+rise) && now > usual+.001
+		serious = !a.lowing && now > usual*(1+rise) && now > usual+.001 && now > felt*patience
 	case sre.Timeouts:
 		serious = now-usual > d.cfg.ErrorExcess*or(sub.traffic, 0)
 	case sre.Pool, sre.Saturation:
@@ -185,7 +204,7 @@ func (d *anomaly) precursor(s *sre.Snapshot, sig sre.Signal, a *series, sub subj
 		Mechanism: mechanismOf(sig.Kind),
 		Service:   s.Graph.Services[service].Name,
 		Kind:      sig.Kind,
-		Severity:  d.matters(sig, a, sub),
+		Severity:  d.matters(sig, a, sub, patience(s.Graph, service, caller)),
 		Score:     math.Log1p(z) / math.Log1p(longest),
 		Since:     a.onset,
 	}

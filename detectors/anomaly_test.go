@@ -9,6 +9,21 @@ import (
 	"github.com/sreagent/sreagent/sre"
 )
 
+func TestSlownessFarFromAnybodysPatienceIsANote(t *testing.T) {
+	for timeout, want := range map[time.Duration]sre.Severity{
+		500 * time.Millisecond: sre.Info,    // 60 ms of it is nothing
+		100 * time.Millisecond: sre.Warning, // 60 ms of it hurts
+		0:                      sre.Warning, // nobody knows, so slowness counts by itself
+	} {
+		f := newFeed(10*time.Second, sre.EdgeSpec{Timeout: timeout, HasRetries: true})
+		f.times(60, healthy())
+		p, ok := of(f.times(12, healthy().but(reading{"latency": .06})), "golden_signal", sre.Latency)
+		if !ok || p.Severity != want {
+			t.Errorf("timeout %s: %s, want %s", timeout, p.Severity, want)
+		}
+	}
+}
+
 func TestGoldenSignals(t *testing.T) {
 	none := sre.Severity("none")
 	for _, c := range []struct {

@@ -80,7 +80,7 @@ func DefaultConfig() Config {
 			Slack: 1, Threshold: 8, Jump: 8, Clip: 5,
 			Reference:   model.Duration(10 * time.Second),
 			Refractory:  model.Duration(10 * time.Minute),
-			ErrorExcess: .01, LatencyRise: .25, HighUse: .8,
+			ErrorExcess: .01, LatencyRise: .5, HighUse: .8,
 		},
 		RetryStorm: RetryStormConfig{
 			WarnAmplification: 1.2, ActAmplification: 1.5,

@@ -31,6 +31,8 @@ signals:
   window: 5s
 topology:
   file: topology.yaml
+detection:
+  anomaly: {latency_rise: 1}  # the work is timers, and a busy machine stutters
 policy:
   mode: act
   evidence_max_age: 15s
