@@ -52,7 +52,11 @@ type PromptAction struct {
 	Settings []Setting      `json:"settings"` // by name
 }
 
-// Setting is one value before and after. Old is nil where it has not been read
+// noSetting is the old value where the target was read and sets nothing.
+const noSetting = "none"
+
+// Setting is one value before and after. Old is "none" where the target sets
+// nothing, such as a guard without a limit, and nil where it has not been read
 // yet; the executor reads it before it writes, and it is what undo restores.
 type Setting struct {
 	Name string `json:"name"`
@@ -121,7 +125,11 @@ func promptStep(inc sre.Incident, step sre.Step) PromptStep {
 		before := knownBefore(inc, act)
 		pa := PromptAction{ID: act.ID, Kind: act.Kind, Target: act.Target, Settings: []Setting{}}
 		for _, name := range slices.Sorted(maps.Keys(act.Params)) {
-			pa.Settings = append(pa.Settings, Setting{Name: name, Old: before[name], New: act.Params[name]})
+			old := before[name]
+			if old == nil && before != nil {
+				old = noSetting
+			}
+			pa.Settings = append(pa.Settings, Setting{Name: name, Old: old, New: act.Params[name]})
 		}
 		out.Actions = append(out.Actions, pa)
 	}
@@ -135,7 +143,7 @@ func knownBefore(inc sre.Incident, act sre.Action) sre.Params {
 	var held sre.Params
 	for _, m := range inc.Mitigations {
 		switch {
-		case m.Action.ID == act.ID && len(m.Before) > 0:
+		case m.Action.ID == act.ID && m.Before != nil:
 			return m.Before
 		case m.Action.Kind == act.Kind && m.Action.Target == act.Target && m.Phase == sre.InEffect:
 			held = m.Action.Params

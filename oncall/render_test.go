@@ -258,6 +258,28 @@ func TestPromptWithoutMuch(t *testing.T) {
 	}
 }
 
+// What was read and sets nothing is not the same as what was not read.
+func TestAnOldValueIsReadOrNoneOrUnknown(t *testing.T) {
+	for name, c := range map[string]struct {
+		before sre.Params
+		want   string
+	}{
+		"a value": {sre.Params{"ratio": 3.0}, "ratio: 3 -> 0.1"},
+		"no such": {sre.Params{}, "ratio: none -> 0.1"},
+		"unread":  {nil, "ratio: not read yet -> 0.1"},
+	} {
+		inc := storm()
+		inc.Mitigations[0].Before = c.before
+		var buf bytes.Buffer
+		if err := RenderPrompt(&buf, inc, 80, noon); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(buf.String(), c.want) {
+			t.Errorf("%s: the page lacks %q:\n%s", name, c.want, buf.String())
+		}
+	}
+}
+
 func TestPlainKeepsNothingThatSteers(t *testing.T) {
 	for text, want := range map[string]string{
 		"café -> 支払い": "café -> 支払い", "a\x1b[2Jb": "a[2Jb", "a\u202eb": "ab", "a\r\nb\tc": "a b c", "\xff\u009b": "",

@@ -174,7 +174,10 @@ func configured(settings map[string]map[string]sre.Params, a sre.Action) sre.Par
 	if a.Kind == sre.KillSwitch {
 		label = a.Target.Name
 	}
-	return settings[string(a.Kind)][label]
+	if found := settings[string(a.Kind)][label]; found != nil {
+		return found
+	}
+	return sre.Params{} // read, and there is no limit
 }
 
 // covers reports whether every wanted setting is in force.

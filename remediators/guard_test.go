@@ -250,6 +250,12 @@ func TestGuardProbeReadsKnob(t *testing.T) {
 	if st.InEffect || st.Foreign || st.Current["seconds"] != 30.0 {
 		t.Errorf("the handler's own timeout is another knob: %+v", st)
 	}
+	budget := sre.Action{ID: "b", Kind: sre.RetryBudget, Target: timeout.Target, Params: sre.Params{"ratio": 0.1}}
+	st, err = g.Probe(t.Context(), budget)
+	must(t, err)
+	if st.Current == nil || len(st.Current) > 0 {
+		t.Errorf("a budget without a limit was read all the same: %+v", st)
+	}
 }
 
 func TestGuardProbeRefusesAnotherServicesGuard(t *testing.T) {

@@ -25,13 +25,20 @@ func registerAuditShow(trail *kingpin.CmdClause, commands map[string]command) {
 	show := trail.Command("show", "Show records, one line each.")
 	dir := show.Arg("dir", "Folder of the trail.").Default("data/audit").String()
 	incident := show.Flag("incident", "Only of this incident.").String()
-	kind := show.Flag("kind", "Only of this kind.").String()
+	var kinds []string
+	for _, k := range sre.RecordKinds() {
+		kinds = append(kinds, string(k))
+	}
+	kind := show.Flag("kind", "Only of this kind: "+strings.Join(kinds, ", ")+".").Enum(kinds...)
 	since := show.Flag("since", "Only younger than this, such as 2h.").Duration()
 	asJSON := show.Flag("output", "text or json.").Short('o').Default("text").Enum("text", "json")
 	commands[show.FullCommand()] = func(_ context.Context, std streams) error {
 		o := audit.ShowOptions{Incident: *incident, Kind: sre.RecordKind(*kind), JSON: *asJSON == "json"}
 		if *since > 0 {
 			o.Since = time.Now().Add(-*since)
+		}
+		if err := inFolder(*dir); err != nil {
+			return err
 		}
 		if err := audit.Show(std.out, audit.ReadDir(*dir), o); err != nil {
 			return failed(err)
@@ -47,6 +54,9 @@ func registerAuditVerify(trail *kingpin.CmdClause, commands map[string]command) 
 	outside := verify.Flag("checkpoint", "File with a checkpoint that was kept outside: the trail must extend it.").String()
 	output := verify.Flag("output", "text or json.").Short('o').Default("text").Enum("text", "json")
 	commands[verify.FullCommand()] = func(_ context.Context, std streams) error {
+		if err := inFolder(*dir); err != nil {
+			return err
+		}
 		var publicKey string
 		var checkpoint []byte
 		if *key != "" {
@@ -73,7 +83,7 @@ func registerAuditVerify(trail *kingpin.CmdClause, commands map[string]command) 
 			if err := enc.Encode(report); err != nil {
 				return err
 			}
-		} else if _, err := fmt.Fprintln(std.out, report); err != nil {
+		} else if _, err := fmt.Fprint(std.out, report); err != nil {
 			return err
 		}
 		if !report.OK() {
@@ -88,6 +98,9 @@ func registerAuditProve(trail *kingpin.CmdClause, commands map[string]command) {
 	seq := prove.Arg("seq", "Sequence number of the record.").Required().Uint64()
 	dir := prove.Arg("dir", "Folder of the trail.").Default("data/audit").String()
 	commands[prove.FullCommand()] = func(_ context.Context, std streams) error {
+		if err := inFolder(*dir); err != nil {
+			return err
+		}
 		proof, err := audit.Prove(*dir, *seq)
 		if err != nil {
 			return failed(err)
@@ -95,4 +108,17 @@ func registerAuditProve(trail *kingpin.CmdClause, commands map[string]command) {
 		_, err = fmt.Fprint(std.out, proof)
 		return err
 	}
+}
+
+// inFolder says which folder was looked at where there is none: the default is
+// that of an agent whose configuration lies in the current one.
+func inFolder(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("no trail here, give the folder that audit.dir names: %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("no trail here, give the folder that audit.dir names: %s is a file", dir)
+	}
+	return nil
 }

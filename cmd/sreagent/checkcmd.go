@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/exporter-toolkit/web"
 
 	"github.com/sreagent/sreagent/oncall"
+	"github.com/sreagent/sreagent/sources"
 )
 
 func registerCheck(app *kingpin.Application, commands map[string]command) {
@@ -21,7 +24,7 @@ func registerCheck(app *kingpin.Application, commands map[string]command) {
 		if err != nil {
 			return failed(err)
 		}
-		if _, err := readTokens(cfg.Oncall.TokensFile); err != nil {
+		if err := checkNamed(cfg); err != nil {
 			return failed(err)
 		}
 		_, err = fmt.Fprintf(std.out, "%s: good; mode %s, %d runbooks\n", *configFile, cfg.Policy.Mode, cfg.library.Len())
@@ -52,14 +55,29 @@ func registerCheck(app *kingpin.Application, commands map[string]command) {
 	tokens := check.Command("tokens", "Check a file of API tokens.")
 	tokensFile := tokens.Arg("file", "Tokens file.").Required().String()
 	commands[tokens.FullCommand()] = func(_ context.Context, std streams) error {
-		if _, err := os.Stat(*tokensFile); err != nil {
-			return failed(err)
-		}
-		t, err := oncall.LoadTokens(*tokensFile)
+		t, err := readTokens(*tokensFile)
 		if err != nil {
 			return failed(err)
 		}
 		_, err = fmt.Fprintf(std.out, "%s: good, %d tokens\n", *tokensFile, t.Len())
 		return err
 	}
+}
+
+// checkNamed reads every file that a configuration names, as the daemon will,
+// and reports all that is wrong. Nothing is asked over the network.
+func checkNamed(cfg *loaded) error {
+	_, tokens := readTokens(cfg.Oncall.TokensFile)
+	_, pager := oncall.NewPager(cfg.Oncall, oncall.PagerOptions{})
+	source, seeing := sources.New(cfg.Config, sources.Options{Now: time.Now, Interval: time.Duration(cfg.Interval)})
+	if seeing == nil {
+		source.Close()
+	}
+	var guard error
+	if file := cfg.Remediators.Guard.TokenFile; file != "" {
+		if _, err := os.ReadFile(file); err != nil {
+			guard = fmt.Errorf("remediators.guard.token_file: %w", err)
+		}
+	}
+	return errors.Join(seeing, guard, tokens, pager)
 }

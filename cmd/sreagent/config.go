@@ -3,11 +3,13 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -149,8 +151,41 @@ func (c config) validate() sre.Faults {
 // runbooks read.
 type loaded struct {
 	config
-	digest  string
-	library *runbooks.Library
+	digest   string
+	library  *runbooks.Library
+	sections map[string]any // the file as it was read, by section
+}
+
+// needRestart names the sections that differ from those that the agent was
+// started with and that a reload does not take over.
+func (c *loaded) needRestart(started *loaded) []string {
+	var out []string
+	fixed := func(sections map[string]any, name string) any {
+		section, ok := sections[name].(map[string]any)
+		if !ok {
+			return sections[name]
+		}
+		section = maps.Clone(section)
+		switch name {
+		case "policy":
+			clear(section)
+		case "runbooks":
+			maps.DeleteFunc(section, func(key string, _ any) bool { return key != "confidence" })
+		case "oncall":
+			delete(section, "tokens_file")
+		}
+		if len(section) == 0 {
+			return nil
+		}
+		return section
+	}
+	for name := range fields(reflect.TypeFor[config]()) {
+		if !reflect.DeepEqual(fixed(c.sections, name), fixed(started.sections, name)) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // loadConfig reads and checks everything that the file names, and changes
@@ -173,8 +208,12 @@ func loadConfig(path string) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	sections := map[string]any{}
+	if err := file.root.Decode(&sections); err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
 	sum := sha256.Sum256(text)
-	return &loaded{config: cfg, digest: hex.EncodeToString(sum[:8]), library: library}, nil
+	return &loaded{config: cfg, digest: hex.EncodeToString(sum[:8]), library: library, sections: sections}, nil
 }
 
 // setDirectory makes relative paths relative to the configuration file, as in
@@ -201,12 +240,13 @@ func loadRunbooks(c runbooksConfig) (*runbooks.Library, error) {
 		layers = append(layers, runbooks.Shipped())
 	}
 	if c.Dir != "" {
-		if info, err := os.Stat(c.Dir); err != nil || !info.IsDir() {
-			return nil, fmt.Errorf("runbooks.dir %s: %w", c.Dir, errors.Join(err, errNoDirectory))
+		switch info, err := os.Stat(c.Dir); {
+		case err != nil:
+			return nil, fmt.Errorf("runbooks.dir: %w", err)
+		case !info.IsDir():
+			return nil, fmt.Errorf("runbooks.dir %s: not a folder", c.Dir)
 		}
 		layers = append(layers, os.DirFS(c.Dir))
 	}
 	return runbooks.LoadLayers(layers...)
 }
-
-var errNoDirectory = errors.New("not a readable folder")

@@ -60,7 +60,8 @@ func execute(ctx context.Context, args []string, std streams) int {
 	app := kingpin.New("sreagent", "An autonomous SRE agent: it sees cascading failures coming, and acts within its mandate.")
 	app.Version(version.Print("sreagent"))
 	app.HelpFlag.Short('h')
-	app.UsageWriter(std.err).ErrorWriter(std.err).Terminate(nil)
+	answered := false // usage or version was asked for and has been printed
+	app.UsageWriter(std.out).ErrorWriter(std.err).Terminate(func(int) { answered = true })
 	commands := map[string]command{}
 	for _, register := range []func(*kingpin.Application, map[string]command){
 		registerRun, registerDemo, registerCheck, registerIncidents, registerOperate, registerAudit, registerToken,
@@ -68,14 +69,13 @@ func execute(ctx context.Context, args []string, std streams) int {
 		register(app, commands)
 	}
 	selected, err := app.Parse(args)
+	if answered {
+		return exitOK
+	}
 	if err != nil {
 		return complain(std.err, exitUsage, fmt.Errorf("%w, try --help", err))
 	}
-	run, ok := commands[selected]
-	if !ok {
-		return exitOK // --help and --version have been printed
-	}
-	err = run(ctx, std)
+	err = commands[selected](ctx, std)
 	var f *failure
 	switch {
 	case err == nil:

@@ -149,8 +149,10 @@ func registerPauses(app *kingpin.Application, commands map[string]command) {
 		if err := c.Reload(ctx); err != nil {
 			return asked(err)
 		}
-		_, err = fmt.Fprintln(std.out, "reloaded")
-		return err
+		return show(lr, std.out, map[string]bool{"reloaded": true}, func(w io.Writer, _ map[string]bool) error {
+			_, err := fmt.Fprintln(w, "reloaded")
+			return err
+		})
 	}
 }
 

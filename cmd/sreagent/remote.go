@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kingpin/v2"
 	promconfig "github.com/prometheus/common/config"
@@ -60,8 +62,24 @@ func (r *remote) client() (*oncall.Client, error) {
 			return nil, fmt.Errorf("http configuration: %w", err)
 		}
 		hc.Timeout = r.timeout
+		if token != "" {
+			// The Authorization header may be wanted for basic authentication.
+			hc.Transport, token = tokenBeside{hc.Transport, token}, ""
+		}
 	}
 	return oncall.NewClient(r.url, token, hc), nil
+}
+
+// tokenBeside sends the API token in a header of its own.
+type tokenBeside struct {
+	next  http.RoundTripper
+	token string
+}
+
+func (t tokenBeside) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	req.Header.Set(oncall.TokenHeader, t.token)
+	return t.next.RoundTrip(req)
 }
 
 // show prints data as JSON or by a text renderer.
@@ -84,8 +102,13 @@ func width(w io.Writer) int {
 	return 80
 }
 
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 func style(w io.Writer) oncall.Style {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "" {
+	if isTerminal(w) && os.Getenv("NO_COLOR") == "" {
 		return oncall.Colour
 	}
 	return oncall.Plain
@@ -152,21 +175,48 @@ func explainTick(ctx context.Context, c *oncall.Client, r *remote, w io.Writer) 
 	}
 	return show(r, w, s.Reasoning, func(w io.Writer, reasoning []sre.Explained) error {
 		if len(reasoning) == 0 {
-			_, err := fmt.Fprintf(w, "Nothing is suspected at tick %d (%s).\n", s.Tick, s.At.UTC().Format(time.RFC3339))
-			return err
+			return paragraph(w, "", fmt.Sprintf("Nothing is suspected at tick %d (%s).", s.Tick, s.At.UTC().Format(time.RFC3339)))
 		}
 		for _, e := range reasoning {
-			if _, err := fmt.Fprintf(w, "%s  %s  %s\n", e.Incident, e.Stance, e.Summary); err != nil {
+			if err := paragraph(w, "", fmt.Sprintf("%s  %s  %s", e.Incident, e.Stance, e.Summary)); err != nil {
 				return err
 			}
 			for _, reason := range e.Reasons {
-				if _, err := fmt.Fprintf(w, "  %-5s %-13s %s\n", reason.Allows, reason.Guard, reason.Text); err != nil {
+				if err := paragraph(w, fmt.Sprintf("  %-5s %-13s ", reason.Allows, reason.Guard), reason.Text); err != nil {
 					return err
 				}
 			}
 		}
 		return nil
 	})
+}
+
+// paragraph writes text after first, broken between words at the width of the
+// terminal, with later lines indented as far as first is long. Where the output
+// is no terminal a line stays whole, so that grep finds all of it.
+func paragraph(w io.Writer, first, text string) error {
+	columns := width(w)
+	if !isTerminal(w) {
+		columns = math.MaxInt
+	}
+	indent := min(utf8.RuneCountInString(first), columns/2)
+	line := first
+	at, fresh := utf8.RuneCountInString(first), true
+	var out strings.Builder
+	for word := range strings.SplitSeq(text, " ") {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case fresh:
+		case at+1+n > columns:
+			out.WriteString(strings.TrimRight(line, " ") + "\n")
+			line, at = strings.Repeat(" ", indent), indent
+		default:
+			line, at = line+" ", at+1
+		}
+		line, at, fresh = line+word, at+n, false
+	}
+	_, err := io.WriteString(w, out.String()+line+"\n")
+	return err
 }
 
 func registerStatus(app *kingpin.Application, commands map[string]command) {
@@ -194,13 +244,27 @@ func printStatus(w io.Writer, s oncall.Status) error {
 	if s.DryRun {
 		mode += " (dry run)"
 	}
-	_, err := fmt.Fprintf(w, "%s\nmode %s, tick %d at %s, epoch %d, warm %.0f %%\n%d services, %d edges, %d open incidents, %d waiting for an answer, %d mitigations in force\n",
-		state, mode, s.Tick, s.At.UTC().Format(time.RFC3339), s.Epoch, 100*s.WarmUp,
-		s.Services, s.Edges, s.OpenIncidents, s.AwaitingAnswer, s.InForce)
+	lines := []string{
+		state,
+		fmt.Sprintf("mode %s, tick %d at %s, epoch %d, warm %.0f %%", mode, s.Tick, s.At.UTC().Format(time.RFC3339), s.Epoch, 100*s.WarmUp),
+		fmt.Sprintf("%s, %s, %s, %d waiting for an answer, %s in force", count(s.Services, "service"), count(s.Edges, "edge"),
+			count(s.OpenIncidents, "open incident"), s.AwaitingAnswer, count(s.InForce, "mitigation")),
+	}
 	for _, p := range s.Pauses {
-		if err == nil {
-			_, err = fmt.Fprintf(w, "paused (%s) by %s since %s: %s\n", p.Name, p.By, p.Since.UTC().Format(time.RFC3339), p.Reason)
+		lines = append(lines, fmt.Sprintf("paused (%s) by %s since %s: %s", p.Name, p.By, p.Since.UTC().Format(time.RFC3339), p.Reason))
+	}
+	for _, line := range lines {
+		if err := paragraph(w, "", line); err != nil {
+			return err
 		}
 	}
-	return err
+	return nil
+}
+
+// count is a number of things, in words.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }

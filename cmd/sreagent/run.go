@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
+	"github.com/goccy/go-yaml"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/common/promslog"
@@ -61,6 +63,9 @@ func runDaemon(ctx context.Context, set settings, log *slog.Logger) error {
 	cfg, err := loadConfig(set.configFile)
 	if err != nil {
 		return failed(err)
+	}
+	if err := web.Validate(set.webConfig); err != nil {
+		return failed(fmt.Errorf("web configuration %s: %w", set.webConfig, err))
 	}
 	log.Info("starting", "version", version.Version, "config", set.configFile, "mode", string(cfg.Policy.Mode), "dry_run", cfg.Policy.DryRun)
 	var r *reloader
@@ -114,6 +119,7 @@ func versionInfo() oncall.VersionInfo {
 type reloader struct {
 	mu      sync.Mutex
 	path    string
+	started *loaded
 	agent   *agent.Agent
 	tokens  *tokenBox
 	log     *slog.Logger
@@ -121,10 +127,10 @@ type reloader struct {
 	at      prometheus.Gauge
 }
 
-func newReloader(set settings, log *slog.Logger, reg *prometheus.Registry, a *agent.Agent, tokens *tokenBox) *reloader {
+func newReloader(set settings, cfg *loaded, log *slog.Logger, reg *prometheus.Registry, a *agent.Agent, tokens *tokenBox) *reloader {
 	f := promauto.With(reg)
 	r := &reloader{
-		path: set.configFile, agent: a, tokens: tokens, log: component(log, "reload"),
+		path: set.configFile, started: cfg, agent: a, tokens: tokens, log: component(log, "reload"),
 		success: f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_config_last_reload_successful", Help: "Whether the last attempt to read the configuration succeeded."}),
 		at:      f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_config_last_reload_success_timestamp_seconds", Help: "Time of the last successful reading of the configuration."}),
 	}
@@ -156,6 +162,9 @@ func (r *reloader) reload() error {
 	r.tokens.current.Store(tokens)
 	r.succeeded()
 	r.log.Info("configuration reloaded", "digest", cfg.digest)
+	if sections := cfg.needRestart(r.started); len(sections) > 0 {
+		r.log.Warn("configuration changed where only a restart takes it over", "sections", sections)
+	}
 	return nil
 }
 
@@ -180,7 +189,15 @@ func readTokens(path string) (*oncall.Tokens, error) {
 	if path == "" {
 		return nil, nil //nolint:nilnil // no file means that nobody can authenticate
 	}
-	return oncall.LoadTokens(path)
+	tokens, err := oncall.LoadTokens(path)
+	var syntax yaml.Error
+	if errors.As(err, &syntax) && syntax.GetToken() != nil {
+		// The library's own text repeats the lines around the mistake, and one of
+		// them may be a token that was pasted.
+		at := syntax.GetToken().Position
+		return nil, fmt.Errorf("%s:%d:%d: %s", path, at.Line, at.Column, syntax.GetMessage())
+	}
+	return tokens, err
 }
 
 // listeners are the bound sockets of the API.
@@ -241,12 +258,13 @@ func registerToken(app *kingpin.Application, commands map[string]command) {
 	cmd := app.Command("token", "Make API tokens.").Command("new", "Make a token: prints it once, and the line for the tokens file.")
 	name := cmd.Arg("name", "Whose token it is.").Required().String()
 	role := cmd.Flag("role", "What it may do: viewer, operator, approver, admin.").Default(string(sre.Viewer)).Enum(string(sre.Viewer), string(sre.Operator), string(sre.Approver), string(sre.Admin))
+	output := cmd.Flag("output", "text or json.").Short('o').Default("text").Enum("text", "json")
 	commands[cmd.FullCommand()] = func(_ context.Context, std streams) error {
-		return printToken(std.out, *name, *role)
+		return printToken(std.out, *name, *role, *output == "json")
 	}
 }
 
-func printToken(w io.Writer, name, role string) error {
+func printToken(w io.Writer, name, role string, asJSON bool) error {
 	token, err := oncall.NewToken(rand.Reader)
 	if err != nil {
 		return err
@@ -254,6 +272,14 @@ func printToken(w io.Writer, name, role string) error {
 	hash, err := oncall.HashToken(rand.Reader, token)
 	if err != nil {
 		return err
+	}
+	if asJSON {
+		return json.NewEncoder(w).Encode(struct {
+			Token string `json:"token"`
+			Name  string `json:"name"`
+			Role  string `json:"role"`
+			Hash  string `json:"hash"`
+		}{token, name, role, hash})
 	}
 	_, err = fmt.Fprintf(w, "# token, shown once: %s\n# line for the tokens file:\n  - {name: %q, role: %s, hash: %q}\n", token, name, role, hash)
 	return err

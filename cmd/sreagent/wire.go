@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -59,15 +61,28 @@ func (p *process) Stop(ctx context.Context) error { return p.app.Stop(ctx) }
 // Failed yields the exit code when a part ends the daemon.
 func (p *process) Failed() <-chan fx.ShutdownSignal { return p.app.Wait() }
 
-// rootCause drops the container's own words around an error.
+// rootCause drops the container's own words around an error, and keeps those of
+// the part that failed, which name the file or the address.
 func rootCause(err error) error {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return err
+	cause := err
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if strings.HasPrefix(typePackage(e), "go.uber.org/") {
+			cause = errors.Unwrap(e)
 		}
-		err = next
 	}
+	if cause == nil {
+		return err
+	}
+	return cause
+}
+
+// typePackage is the import path of an error's type.
+func typePackage(err error) string {
+	t := reflect.TypeOf(err)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.PkgPath()
 }
 
 // wire is the whole graph of the daemon.

@@ -9,10 +9,7 @@ import (
 	"testing"
 
 	"go.uber.org/fx"
-	"go.uber.org/goleak"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func minimal(t *testing.T) (settings, *loaded) {
 	t.Helper()
