@@ -62,10 +62,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, ready fun
 // parseFlags reports stop where there is nothing to run: wrong usage, --help or
 // --version.
 func parseFlags(args []string, stdout, stderr io.Writer) (f flags, code int, stop bool) {
-	app := kingpin.New("guard-sidecar", "Guard a service from beside it.")
+	app := kingpin.New("sreguard", "Guard a service from beside it.")
 	app.UsageWriter(stdout).ErrorWriter(stderr)
 	app.Terminate(func(status int) { code, stop = status, true })
-	app.Version(version.Print("guard-sidecar"))
+	app.Version(version.Print("sreguard"))
 	app.HelpFlag.Short('h')
 	app.Flag("config.file", "Configuration file of the guard.").Required().StringVar(&f.config)
 	app.Flag("listen", "Address for the service's callers.").Default(":8080").StringVar(&f.listen)
@@ -80,7 +80,7 @@ func parseFlags(args []string, stdout, stderr io.Writer) (f flags, code int, sto
 		err = fmt.Errorf("--upstream is %q; allowed: http://host:port or https://host:port", f.upstream)
 	}
 	if err != nil {
-		_, _ = fmt.Fprintf(stderr, "guard-sidecar: %v\n", err)
+		_, _ = fmt.Fprintf(stderr, "sreguard: %v\n", err)
 		return f, exitUsage, true
 	}
 	return f, exitOK, false

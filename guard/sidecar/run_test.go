@@ -154,7 +154,7 @@ func TestSidecarUsage(t *testing.T) {
 		"no file":     {[]string{"--config.file", good + "x", "--upstream", "http://x"}, exitUsage, "read configuration"},
 		"bad address": {[]string{"--config.file", good, "--upstream", "http://x", "--listen", "nowhere:x"}, exitFailed, "listen for callers"},
 		"bad control": {[]string{"--config.file", good, "--upstream", "http://x", "--listen", "127.0.0.1:0", "--control.listen", "nowhere:x"}, exitFailed, "listen for control"},
-		"version":     {[]string{"--version"}, exitOK, "guard-sidecar, version"},
+		"version":     {[]string{"--version"}, exitOK, "sreguard, version"},
 		"help":        {[]string{"--help"}, exitOK, "--control.listen"},
 	} {
 		var out bytes.Buffer
