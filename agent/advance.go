@@ -35,6 +35,9 @@ func (a *Agent) move(t *turn, inc *sre.Incident) bool {
 	if inc.State == sre.Reverting {
 		return a.whileReverting(t, inc)
 	}
+	if inc.State == sre.Escalated && a.owed(inc) {
+		return a.fire(t, inc, evUndo)
+	}
 	if !t.seeing {
 		return false
 	}
@@ -119,7 +122,10 @@ func (a *Agent) rethink(t *turn, inc *sre.Incident) bool {
 	if _, fresh := t.news[inc.ID]; !fresh || inc.Diagnosis.Top().Service == inc.Plan.Cause {
 		return false
 	}
-	inc.Plan, inc.Decision, inc.Approval = nil, nil, nil
+	inc.Decision, inc.Approval = nil, nil
+	if len(inc.InForce()) == 0 { // else lifting goes by it
+		inc.Plan = nil
+	}
 	inc.Attempt++ // a new plan needs new action IDs
 	inc.Mitigations = slices.DeleteFunc(inc.Mitigations, func(m sre.Mitigation) bool { return m.Phase == sre.NotStarted })
 	return a.fire(t, inc, evRethink)
@@ -186,6 +192,9 @@ func sameDecision(x, y sre.Decision) bool {
 }
 
 func (a *Agent) whileAwaiting(t *turn, inc *sre.Incident) bool {
+	if rejected(inc) { // by an answer that a crash cut off from what follows of it
+		return a.deny(t, inc)
+	}
 	if a.subside(t, inc) {
 		return true
 	}
@@ -209,7 +218,10 @@ func (a *Agent) clear(t *turn, inc *sre.Incident, p pass) bool {
 // enter fires an event into acting and enlists the step's actions.
 func (a *Agent) enter(t *turn, inc *sre.Incident, e event, step int, p pass) bool {
 	before, listed := inc.Step, len(inc.Mitigations)
-	inc.Step, inc.Trouble = step, a.trouble(t)
+	inc.Step, inc.Trouble = step, 1 // what is not known cannot have got worse
+	if ratio, known := trouble(t); known {
+		inc.Trouble = ratio
+	}
 	for _, action := range inc.Plan.Steps[step].Actions {
 		if find(inc, action.ID) == nil {
 			inc.Mitigations = append(inc.Mitigations, sre.Mitigation{Action: action, Step: step})
@@ -222,20 +234,21 @@ func (a *Agent) enter(t *turn, inc *sre.Incident, e event, step int, p pass) boo
 	return false
 }
 
-// trouble is the error ratio over the entry services, weighted by traffic.
-func (a *Agent) trouble(t *turn) float64 {
+// trouble is the error ratio over the entry services, weighted by traffic, and
+// whether there is any reading to tell it by.
+func trouble(t *turn) (ratio float64, known bool) {
 	var failed, all float64
 	for _, e := range t.snap.Graph.Entries() {
-		ratio, load := t.snap.ErrorRatio(e), t.snap.Value(e, sre.Traffic, sre.PerSecond)
-		if ratio.OK() && load.OK() {
-			failed += ratio.Value * load.Value
+		errors, load := t.snap.ErrorRatio(e), t.snap.Value(e, sre.Traffic, sre.PerSecond)
+		if errors.OK() && load.OK() && isFinite(errors.Value*load.Value) && isFinite(load.Value) {
+			failed += errors.Value * load.Value
 			all += load.Value
 		}
 	}
-	if all <= 0 {
-		return 0
+	if all <= 0 || !isFinite(failed/all) {
+		return 0, false
 	}
-	return failed / all
+	return failed / all, true
 }
 
 // facts is what runbooks may look at. Once a plan is made its cause stays the
@@ -273,17 +286,30 @@ func (a *Agent) startable(t *turn, inc *sre.Incident, from int) (step int, block
 
 func (a *Agent) confidence(t *turn, inc *sre.Incident) sre.Confidence {
 	top := inc.Diagnosis.Top()
-	return a.mind.experience.Confidence(learner.Question{
+	c := a.mind.experience.Confidence(learner.Question{
 		Runbook: inc.Plan.Runbook, Mechanism: top.Mechanism, Service: top.Service,
 		Probability: top.Probability, DataQuality: inc.Diagnosis.DataQuality, At: t.now,
 	})
+	c.P, c.Lower = finite(c.P), finite(c.Lower)
+	return c
 }
 
-// question gathers what the gate may look at.
+// question gathers what the gate may look at. What other incidents are about to
+// start this tick counts as started.
 func (a *Agent) question(t *turn, inc *sre.Incident) gate.Question {
 	q := gate.Question{
 		Now: t.now, Incident: inc, Plan: inc.Plan, SourceUp: t.seeing, WarmUp: a.warm, Services: a.fleet,
 		Pauses: a.book.pauses, Held: a.book.held(), LastHour: a.book.lastHour(t.now), Simulated: a.exec.DryRun(),
+	}
+	for _, w := range t.wants {
+		if w.inc == inc {
+			continue
+		}
+		action := w.permit.Action()
+		q.Held = append(q.Held, gate.Held{Incident: w.inc.ID, Kind: action.Kind, Target: action.Target})
+		if w.purpose == sre.ToApply {
+			q.LastHour++
+		}
 	}
 	if inc.Plan != nil && (inc.State == sre.Planned || inc.State == sre.AwaitingApproval) {
 		_, q.Blocked = a.startable(t, inc, 0)

@@ -144,6 +144,10 @@ func (a *Agent) Reconfigure(cfg Config) {
 func (a *Agent) takeReload() {
 	select {
 	case cfg := <-a.reload:
+		if faults := cfg.Policy.Validate(); len(faults) > 0 {
+			a.log.Error("policy not taken over, the old one holds", "err", faults)
+			return
+		}
 		a.cfg.Policy, a.cfg.Timing, a.cfg.Digest = cfg.Policy, cfg.Timing, cfg.Digest
 		a.gate = gate.New(cfg.Policy)
 		a.exec = executor.New(executor.Config{DryRun: cfg.Policy.DryRun, Timeout: cfg.Timing.Lever, Width: 8}, a.ports.Levers)

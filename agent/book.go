@@ -14,6 +14,10 @@ import (
 // keepClosed is how many closed incidents stay in the view.
 const keepClosed = 20
 
+// relapseWithin is how soon after its closing the same cause counts as the same
+// trouble come back, and not as a new one.
+const relapseWithin = time.Hour
+
 // book is all that the agent remembers: the fold of the trail.
 type book struct {
 	next      uint64                   // sequence number of the next record
@@ -73,6 +77,8 @@ func (a *Agent) fold(r sre.Record) error {
 		b.starts = max(b.starts+1, r.Start.Epoch)
 	case sre.RecordIncident:
 		return b.put(*r.Incident)
+	case sre.RecordApproval:
+		b.answered(r)
 	case sre.RecordOperator:
 		b.operator(r)
 	case sre.RecordIntent:
@@ -83,7 +89,7 @@ func (a *Agent) fold(r sre.Record) error {
 		a.mind.experience.Learn(*r.Outcome)
 	case sre.RecordNotice:
 		b.told[r.Notice.Incident] = *r.Notice
-	case sre.RecordSource, sre.RecordDecision, sre.RecordApproval, sre.RecordStop:
+	case sre.RecordSource, sre.RecordDecision, sre.RecordStop:
 	}
 	return nil
 }
@@ -94,9 +100,50 @@ func (b *book) put(inc sre.Incident) error {
 	if err != nil {
 		return err
 	}
+	if why := incomplete(&inc); why != "" {
+		return fmt.Errorf("incident %s is %s %s", inc.ID, inc.State, why)
+	}
+	inc.Mitigations = slices.Clone(inc.Mitigations) // the record stays as it is
 	b.incidents[inc.ID] = &inc
 	b.machines[inc.ID] = machine
 	return nil
+}
+
+// incomplete says what an incident lacks to be taken up in its state.
+func incomplete(inc *sre.Incident) string {
+	switch inc.State {
+	case sre.Suspected, sre.Diagnosed, sre.Reverting, sre.Escalated, sre.Closed:
+		return ""
+	case sre.AwaitingApproval:
+		if inc.Decision == nil {
+			return "without a decision"
+		}
+	case sre.Planned, sre.Acting, sre.Verifying, sre.Resolved, sre.Lifting:
+	}
+	switch {
+	case inc.Plan == nil:
+		return "without a plan"
+	case inc.State != sre.Acting && inc.State != sre.Verifying:
+		return ""
+	case inc.Step < 0 || inc.Step >= len(inc.Plan.Steps):
+		return fmt.Sprintf("at step %d of %d", inc.Step, len(inc.Plan.Steps))
+	}
+	for _, action := range inc.Plan.Steps[inc.Step].Actions {
+		if find(inc, action.ID) == nil {
+			return "without the mitigation of action " + action.ID
+		}
+	}
+	return ""
+}
+
+// answered takes a human's no, so that it holds even where nothing that follows
+// of it was recorded. A yes without its transition is asked again.
+func (b *book) answered(r sre.Record) {
+	inc, ok := b.incidents[r.IncidentID]
+	if ok && r.Approval.Response == sre.Rejected && inc.State == sre.AwaitingApproval && r.Approval.Decision == inc.Decision.ID {
+		approval := *r.Approval
+		inc.Approval = &approval
+	}
 }
 
 func (b *book) operator(r sre.Record) {
@@ -138,6 +185,7 @@ func (b *book) intend(r sre.Record) error {
 	switch r.Intent.Permit.Purpose {
 	case sre.ToApply:
 		m.Phase, m.Before, m.Permit, m.Epoch, m.Expires = sre.Intended, r.Intent.Before, r.Intent.Permit, r.Intent.Epoch, r.Intent.Expires
+		m.RenewTill = r.At.Add(lease(inc, m))
 		b.applied = append(b.applied, r.At)
 	case sre.ToRenew:
 		m.Epoch, m.Expires = r.Intent.Epoch, r.Intent.Expires
@@ -153,14 +201,22 @@ func (b *book) result(r sre.Record) {
 		return
 	}
 	if m := find(inc, r.Result.Action); m != nil {
-		settle(m, *r.Result, r.At)
+		settle(inc, m, *r.Result, r.At)
 	}
 }
 
 // settle moves a mitigation to what a result says.
-func settle(m *sre.Mitigation, r sre.ResultRecord, at time.Time) {
-	if m.Phase != sre.InEffect && r.Phase == sre.InEffect {
-		m.AppliedAt = at
+func settle(inc *sre.Incident, m *sre.Mitigation, r sre.ResultRecord, at time.Time) {
+	if r.Phase == sre.InEffect {
+		if m.Phase != sre.InEffect {
+			m.AppliedAt = at
+		}
+		if m.RenewTill.IsZero() && r.Purpose != sre.ToRevert {
+			m.RenewTill = at.Add(lease(inc, m))
+		}
+		if r.Probed && !r.State.Expires.IsZero() && r.State.Expires.Before(m.Expires) {
+			m.Expires = r.State.Expires // the enforcer knows better what arrived
+		}
 	}
 	m.Phase, m.Err = r.Phase, r.Err
 	if r.Purpose == sre.ToRenew && r.Code != "" {
@@ -169,6 +225,34 @@ func settle(m *sre.Mitigation, r sre.ResultRecord, at time.Time) {
 	if r.Purpose == sre.ToRevert {
 		m.Attempts++
 	}
+}
+
+// lease is how long an action may be kept in force in all.
+func lease(inc *sre.Incident, m *sre.Mitigation) time.Duration {
+	if inc.Plan == nil || m.Step >= len(inc.Plan.Steps) {
+		return m.Action.TTL
+	}
+	return max(inc.Plan.Steps[m.Step].Lease, m.Action.TTL)
+}
+
+// touched reports whether an incident ever moved a lever.
+func touched(inc *sre.Incident) bool {
+	return slices.ContainsFunc(inc.Mitigations, func(m sre.Mitigation) bool { return !m.AppliedAt.IsZero() })
+}
+
+// lately returns the incident of the same cause that was closed last, if that
+// was not long ago: what was tried there is not tried again as if it were new.
+func (b *book) lately(fingerprint string, now time.Time) *sre.Incident {
+	var last *sre.Incident
+	for _, inc := range b.incidents {
+		if inc.Fingerprint != fingerprint || inc.State != sre.Closed || now.Sub(inc.ClosedAt) > relapseWithin {
+			continue
+		}
+		if last == nil || inc.ClosedAt.After(last.ClosedAt) || inc.ClosedAt.Equal(last.ClosedAt) && inc.ID > last.ID {
+			last = inc
+		}
+	}
+	return last
 }
 
 // find returns the mitigation of an action, for change in place.
@@ -220,7 +304,11 @@ func newestFirst(x, y *sre.Incident) int {
 func (b *book) held() []gate.Held {
 	var out []gate.Held
 	for _, inc := range b.open() {
-		for _, m := range inc.InForce() {
+		for i := range inc.Mitigations {
+			m := &inc.Mitigations[i]
+			if !m.Phase.Live() && !afloat(m) {
+				continue
+			}
 			out = append(out, gate.Held{Incident: inc.ID, Kind: m.Action.Kind, Target: m.Action.Target})
 		}
 	}

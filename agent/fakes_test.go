@@ -21,14 +21,16 @@ import (
 
 // world is a small system that is sick until enough is done about it.
 type world struct {
-	now      time.Time
-	sick     bool // the trigger is on
-	cures    int  // levers of a kind in force that make it well; 0 means it heals by itself
-	kind     sre.ActionKind
-	sticky   bool // stays well once cured, until the trigger is pulled again
-	blind    bool
-	lever    *fakeLever
-	worsened bool // acting makes it worse
+	now       time.Time
+	sick      bool // the trigger is on
+	cures     int  // levers of a kind in force that make it well; 0 means it heals by itself
+	kind      sre.ActionKind
+	sticky    bool // stays well once cured, until the trigger is pulled again
+	blind     bool
+	lever     *fakeLever
+	worsened  bool    // acting makes it worse
+	odd       float64 // what the traffic of web is said to be, where not 0
+	entryGone bool    // the traffic of the entry cannot be read
 }
 
 func (w *world) troubled() bool {
@@ -79,6 +81,12 @@ func (w *world) Observe(_ context.Context, at time.Time) (*sre.Snapshot, error) 
 		s.Service.Set(0, i, sre.Reading{Value: 100, State: sre.Present})
 		s.Service.Set(1, i, sre.Reading{Value: ratio, State: sre.Present})
 	}
+	if w.odd != 0 {
+		s.Service.Set(0, 0, sre.Reading{Value: w.odd, State: sre.Present})
+	}
+	if w.entryGone {
+		s.Service.Set(0, 0, sre.Reading{})
+	}
 	return s, nil
 }
 
@@ -100,8 +108,13 @@ type fakeMind struct {
 	cause      string
 	confidence sre.Confidence
 	steps      int
+	lease      time.Duration
 	evidence   []sre.Evidence
-	looked     []time.Time // at which snapshots
+	unfit      string                                // the cause for which there is no runbook
+	before     string                                // precondition of the first step
+	says       func(c sre.Check) (sre.Verdict, bool) // overrules what a check finds
+	twins      bool                                  // every trouble is two incidents
+	looked     []time.Time                           // at which snapshots
 	learned    []sre.OutcomeRecord
 }
 
@@ -119,20 +132,31 @@ func (m *fakeMind) Diagnose(s *sre.Snapshot, ps []sre.Precursor, open []sre.Inci
 	if len(ps) == 0 {
 		return nil
 	}
-	f := sre.Finding{Fingerprint: "f00d", Severity: sre.Critical, Diagnosis: sre.Diagnosis{
+	f := sre.Finding{Fingerprint: "f00d", Incident: openAs(open, "f00d"), Severity: sre.Critical, Diagnosis: sre.Diagnosis{
 		At: s.At, Onset: s.At, DataQuality: 1, Affected: []string{"db"}, Precursors: ps,
 		Hypotheses: []sre.Hypothesis{{Service: m.cause, Mechanism: sre.RetryStorm, Probability: 0.9, Evidence: m.evidence}},
 		Blast:      sre.BlastRadius{Services: []string{"db"}, EntryShare: 0.3},
 	}}
-	if len(open) > 0 {
-		f.Incident = open[0].ID
+	if !m.twins {
+		return []sre.Finding{f}
 	}
-	return []sre.Finding{f}
+	twin := f
+	twin.Fingerprint, twin.Incident = "beef", openAs(open, "beef")
+	return []sre.Finding{f, twin}
+}
+
+func openAs(open []sre.Incident, fingerprint string) string {
+	for _, inc := range open {
+		if inc.Fingerprint == fingerprint {
+			return inc.ID
+		}
+	}
+	return ""
 }
 
 func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 	cause := f.Diagnosis.Top().Service
-	if slices.Contains(f.Tried, "storm/"+cause) {
+	if cause == m.unfit || slices.Contains(f.Tried, "storm/"+cause) {
 		return nil, []sre.Rejection{{Runbook: "storm", Reason: "did not help before"}}
 	}
 	p := &sre.Plan{Runbook: "storm", Version: "1", Risk: sre.LowRisk, Cause: cause, Hold: 5 * time.Second, LiftGap: 3 * time.Second,
@@ -140,7 +164,7 @@ func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 	kinds := []sre.ActionKind{sre.RetryBudget, sre.Shed}
 	for i := range m.steps {
 		p.Steps = append(p.Steps, sre.Step{
-			Name: "step " + string(kinds[i]), Reversible: true, OnFail: sre.NextStep, Lease: 5 * time.Minute,
+			Name: "step " + string(kinds[i]), Reversible: true, OnFail: sre.NextStep, Lease: m.lease,
 			Verify: sre.Check{Expr: "well", Within: 10 * time.Second, HeldFor: 3 * time.Second},
 			Actions: []sre.Action{
 				fakeAction(f, i, 0, kinds[i], "web"),
@@ -148,6 +172,7 @@ func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 			},
 		})
 	}
+	p.Steps[0].Before.Expr = m.before
 	p.Steps[m.steps-1].OnFail = sre.UndoAndEscalate
 	return p, nil
 }
@@ -162,6 +187,11 @@ func fakeAction(f runbooks.Facts, step, n int, kind sre.ActionKind, service stri
 func (m *fakeMind) Evaluate(c sre.Check, f runbooks.Facts) (sre.Verdict, string) {
 	if f.Snapshot == nil || !f.Snapshot.Health.Up {
 		return sre.NoData, "no data"
+	}
+	if m.says != nil {
+		if v, known := m.says(c); known {
+			return v, "as told"
+		}
 	}
 	sick := f.Snapshot.ErrorRatio(0).Value > 0.05
 	if sick == (c.Expr == "sick") {
@@ -185,6 +215,8 @@ type fakeLever struct {
 	revert  func(a sre.Action) error
 	probe   func(a sre.Action) error
 	lateBy  bool // apply works, but the answer is lost
+	stays   bool // it holds no lease: what is applied stays until it is reverted
+	foreign bool // somebody else has moved it since
 }
 
 type effect struct {
@@ -204,6 +236,9 @@ func (l *fakeLever) Describe(context.Context) (sre.Capability, error) {
 }
 
 func (l *fakeLever) lapse() {
+	if l.stays {
+		return
+	}
 	maps.DeleteFunc(l.effects, func(_ string, e effect) bool { return !l.w.now.Before(e.expires) })
 }
 
@@ -217,6 +252,9 @@ func (l *fakeLever) Probe(_ context.Context, a sre.Action) (sre.TargetState, err
 	}
 	l.lapse()
 	_, in := l.effects[a.ID]
+	if l.foreign {
+		return sre.TargetState{Foreign: true, Owner: "somebody", Current: sre.Params{"ratio": 7.0}}, nil
+	}
 	return sre.TargetState{InEffect: in, Current: sre.Params{"ratio": 3.0}, Epoch: l.epoch, Expires: l.effects[a.ID].expires}, nil
 }
 
@@ -368,7 +406,7 @@ func newRig(t testing.TB, change ...func(*rig)) *rig {
 	policy.InForce = sre.Limit{Percent: 100, Number: 10}
 	r := &rig{
 		t: t, w: w, lever: w.lever, trail: &memory{}, desk: &person{}, pager: &pages{},
-		mind: &fakeMind{w: w, cause: "db", steps: 2, confidence: sre.Confidence{P: 0.9, Lower: 0.8, Basis: "9 of 10"}},
+		mind: &fakeMind{w: w, cause: "db", steps: 2, lease: 5 * time.Minute, confidence: sre.Confidence{P: 0.9, Lower: 0.8, Basis: "9 of 10"}},
 		at:   time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC),
 		cfg: Config{Interval: time.Second, Policy: policy, Version: "test", Timing: Timing{
 			SuspectFor: 2 * time.Second, SubsideAfter: 10 * time.Second, CloseAfter: 5 * time.Second,
@@ -433,11 +471,11 @@ func (r *rig) story() string {
 		at := rec.At.Format(time.TimeOnly)
 		switch {
 		case rec.Incident != nil:
-			fmt.Fprintf(&out, "%s %s -> %s %s\n", at, rec.Change, rec.Incident.State, rec.Incident.Escalation)
+			fmt.Fprintf(&out, "%s %s -> %s %s %s\n", at, rec.Change, rec.Incident.State, rec.Incident.ID, rec.Incident.Escalation)
 		case rec.Intent != nil:
-			fmt.Fprintf(&out, "%s intent %s %s\n", at, rec.Intent.Permit.Purpose, rec.Intent.Action.Target)
+			fmt.Fprintf(&out, "%s intent %s %s %s\n", at, rec.Intent.Permit.Purpose, rec.Intent.Action.Target, rec.Intent.Action.ID)
 		case rec.Result != nil:
-			fmt.Fprintf(&out, "%s result %s %s\n", at, rec.Result.Phase, rec.Result.Err)
+			fmt.Fprintf(&out, "%s result %s %s %s\n", at, rec.Result.Phase, rec.Result.Err, rec.Result.Action)
 		default:
 			fmt.Fprintf(&out, "%s %s\n", at, rec.Kind)
 		}

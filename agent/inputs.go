@@ -2,6 +2,8 @@ package agent
 
 import (
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/sreagent/sreagent/sre"
 )
@@ -89,14 +91,19 @@ func (a *Agent) reply(t *turn) {
 }
 
 // pending says why an answer to a question cannot be taken, or nothing.
-func pending(inc *sre.Incident, in sre.Input) string {
+func (a *Agent) pending(t *turn, inc *sre.Incident, in sre.Input) string {
+	oldest := t.now.Add(-time.Duration(a.gate.Policy().EvidenceMaxAge))
 	switch {
 	case inc.State != sre.AwaitingApproval || inc.Decision == nil:
 		return fmt.Sprintf("incident %s is %s: no answer is awaited", inc.ID, inc.State)
+	case rejected(inc):
+		return "the plan was rejected by " + inc.Approval.By
 	case in.Decision != inc.Decision.ID:
 		return fmt.Sprintf("decision %q is stale: the question is now %q", in.Decision, inc.Decision.ID)
 	case in.At.After(inc.Decision.ExpiresAt):
 		return "the question has expired"
+	case in.At.Before(oldest):
+		return "the answer is stale: it waited too long for the agent"
 	}
 	return ""
 }
@@ -105,7 +112,7 @@ func (a *Agent) hearApproval(t *turn, inc *sre.Incident, in sre.Input) {
 	if !a.mayOperate(t, in, sre.Approver) {
 		return
 	}
-	if why := pending(inc, in); why != "" {
+	if why := a.pending(t, inc, in); why != "" {
 		a.answer(t, in, false, why)
 		return
 	}
@@ -118,6 +125,12 @@ func (a *Agent) hearApproval(t *turn, inc *sre.Incident, in sre.Input) {
 			inc.Diagnosis.Top().Service, inc.Plan.Cause))
 		return
 	}
+	step, blocked := a.startable(t, inc, 0)
+	if blocked != "" {
+		a.answer(t, in, false, "the evidence has changed: "+blocked)
+		return
+	}
+	inc.Step = step // the one that may start now, not when the question was put
 	approval := a.approval(t, in, sre.Approved)
 	clearance, _, err := a.gate.Clear(a.question(t, inc), inc.Decision, approval)
 	if err != nil {
@@ -135,17 +148,27 @@ func (a *Agent) hearRejection(t *turn, inc *sre.Incident, in sre.Input) {
 	if !a.mayOperate(t, in, sre.Approver) {
 		return
 	}
-	if why := pending(inc, in); why != "" {
+	if why := a.pending(t, inc, in); why != "" {
 		a.answer(t, in, false, why)
 		return
 	}
 	inc.Approval = a.approval(t, in, sre.Rejected)
 	a.note(t, sre.Record{Kind: sre.RecordApproval, IncidentID: inc.ID, Approval: inc.Approval})
 	a.meter.waited(t.now.Sub(inc.Decision.At))
-	inc.Tried = append(inc.Tried, cureKey(inc))
-	inc.Escalation = "the plan was rejected by " + in.By
-	a.fire(t, inc, evDeny)
+	a.deny(t, inc)
 	a.answer(t, in, true, "rejected: nothing was done")
+}
+
+// deny ends an attempt that a human has rejected.
+func (a *Agent) deny(t *turn, inc *sre.Incident) bool {
+	inc.Tried = append(inc.Tried, cureKey(inc))
+	inc.Escalation = "the plan was rejected by " + inc.Approval.By
+	return a.fire(t, inc, evDeny)
+}
+
+// rejected reports whether the pending question has been answered with no.
+func rejected(inc *sre.Incident) bool {
+	return inc.Approval != nil && inc.Approval.Response == sre.Rejected && inc.Approval.Decision == inc.Decision.ID
 }
 
 func (a *Agent) approval(t *turn, in sre.Input, r sre.Response) *sre.Approval {
@@ -156,9 +179,11 @@ func (a *Agent) hearClose(t *turn, inc *sre.Incident, in sre.Input) {
 	if !a.mayOperate(t, in, sre.Operator) {
 		return
 	}
-	if n := len(inc.InForce()); n > 0 {
-		a.answer(t, in, false, fmt.Sprintf("%d mitigations are in force or unknown: undo them first", n))
-		return
+	for _, m := range inc.InForce() {
+		if m.Phase != sre.Lost || a.book.doubts[m.Action.ID] < max(a.cfg.Timing.UndoAttempts, 1) {
+			a.answer(t, in, false, fmt.Sprintf("%s on %s is %s: undo it first", m.Action.Kind, m.Action.Target, m.Phase))
+			return
+		}
 	}
 	e := evConclude
 	if !a.book.machines[inc.ID].can(e) {
@@ -169,20 +194,44 @@ func (a *Agent) hearClose(t *turn, inc *sre.Incident, in sre.Input) {
 		return
 	}
 	a.command(t, in)
+	yours := []string{"closed"}
+	for i := range inc.Mitigations { // unreadable to the last: the human answers for them
+		if m := &inc.Mitigations[i]; m.Phase == sre.Lost {
+			a.result(t, inc, m, sre.ResultRecord{
+				Action: m.Action.ID, Purpose: m.Permit.Purpose, Phase: sre.Released, Err: "given over to " + in.By, Probed: true,
+			})
+			yours = append(yours, fmt.Sprintf("%s on %s is yours", m.Action.Kind, m.Action.Target))
+		}
+	}
 	a.fire(t, inc, e)
-	a.answer(t, in, true, "closed")
+	a.answer(t, in, true, strings.Join(yours, "; "))
 }
 
 func (a *Agent) hearUndo(t *turn, inc *sre.Incident, in sre.Input) {
 	if !a.mayOperate(t, in, sre.Operator) {
 		return
 	}
-	if len(inc.InForce()) == 0 || !a.book.machines[inc.ID].can(evUndo) {
+	under := inc.State == sre.Reverting              // then it gets a new start
+	some := mustUndo(inc) || inc.State == sre.Acting // about to begin is begun
+	if !some || !under && !a.book.machines[inc.ID].can(evUndo) {
 		a.answer(t, in, false, fmt.Sprintf("incident %s is %s: nothing is in force", inc.ID, inc.State))
 		return
 	}
 	a.command(t, in)
 	inc.Escalation = "undone on request of " + in.By
-	a.fire(t, inc, evUndo)
+	for i := range inc.Mitigations { // whatever was tried before
+		if m := &inc.Mitigations[i]; m.Phase.Live() {
+			m.Attempts = 0
+			if m.Phase == sre.Lost {
+				m.Phase = sre.Undoing
+			}
+			delete(a.book.doubts, m.Action.ID)
+		}
+	}
+	if under {
+		a.remember(t, inc, string(evUndo))
+	} else {
+		a.fire(t, inc, evUndo)
+	}
 	a.answer(t, in, true, "undoing")
 }

@@ -74,25 +74,27 @@ func (a *Agent) settleOne(t *turn, inc *sre.Incident, m *sre.Mitigation, found e
 	id, restarted := m.Action.ID, a.book.unsettled[m.Action.ID]
 	if found.Err != nil {
 		a.book.doubts[id]++
-		if a.book.doubts[id] == a.cfg.Timing.ReapplyProbe && m.Phase == sre.Intended {
-			a.lose(t, inc, m)
-		}
 		return
 	}
 	phase, why := m.Phase, ""
 	switch m.Phase {
 	case sre.Intended:
-		phase, why = a.settleIntended(m, found.State, restarted)
+		phase, why = a.settleIntended(inc, m, found.State, restarted)
 	case sre.Undoing, sre.Lost:
-		if !found.State.InEffect {
+		delete(a.book.doubts, id) // it was read
+		switch {
+		case !found.State.InEffect && found.State.Foreign:
+			phase, why = gone(found.State)
+		case !found.State.InEffect && !mayArrive(m, t.now):
 			phase = sre.Undone
-		} else if m.Phase == sre.Lost {
+		case found.State.InEffect && m.Phase == sre.Lost && !a.exhausted(m):
 			phase = sre.InEffect
 		}
 	case sre.InEffect:
 		if !found.State.InEffect {
 			phase, why = gone(found.State)
 		}
+		t.overdue[id] = found.State.InEffect && t.now.After(m.Expires)
 	case sre.NotStarted, sre.Undone, sre.Failed, sre.Released, sre.Lapsed, sre.Simulated:
 	}
 	delete(a.book.unsettled, id)
@@ -105,19 +107,23 @@ func (a *Agent) settleOne(t *turn, inc *sre.Incident, m *sre.Mitigation, found e
 
 // settleIntended decides on an apply whose answer never came. After a restart,
 // "not in effect" means that it can start afresh: the new epoch fences what may
-// still be on its way. Within one run it is first given time to arrive.
-func (a *Agent) settleIntended(m *sre.Mitigation, s sre.TargetState, restarted bool) (sre.Phase, string) {
+// still be on its way. Within one run it is first given time to arrive; what
+// does not is undone, since it may arrive yet.
+func (a *Agent) settleIntended(inc *sre.Incident, m *sre.Mitigation, s sre.TargetState, restarted bool) (sre.Phase, string) {
 	switch {
 	case s.InEffect:
 		return sre.InEffect, ""
-	case restarted:
+	case restarted && inc.State == sre.Acting:
 		return sre.NotStarted, ""
 	}
 	a.book.doubts[m.Action.ID]++
-	if a.book.doubts[m.Action.ID] < a.cfg.Timing.ReapplyProbe {
-		return sre.Intended, m.Err
-	}
-	return sre.Failed, "the lever never showed it: " + m.Err
+	return sre.Intended, m.Err
+}
+
+// mayArrive reports whether an apply that was never seen in effect may come into
+// effect yet. Past its expiry an enforcer refuses it.
+func mayArrive(m *sre.Mitigation, now time.Time) bool {
+	return m.AppliedAt.IsZero() && !now.After(m.Expires)
 }
 
 func gone(s sre.TargetState) (sre.Phase, string) {
@@ -139,68 +145,76 @@ func (a *Agent) lose(t *turn, inc *sre.Incident, m *sre.Mitigation) {
 
 // result notes what is known of a lever and moves the mitigation.
 func (a *Agent) result(t *turn, inc *sre.Incident, m *sre.Mitigation, r sre.ResultRecord) {
-	settle(m, r, t.now)
-	if r.Phase == sre.InEffect && r.Purpose != sre.ToRevert && m.RenewTill.IsZero() {
-		m.RenewTill = t.now.Add(a.lease(inc, m))
-	}
+	arrived := r.Phase == sre.InEffect && m.Phase != sre.InEffect
+	settle(inc, m, r, t.now)
 	a.note(t, sre.Record{Kind: sre.RecordResult, IncidentID: inc.ID, Result: &r})
 	a.meter.action(m.Action.Kind, r)
-}
-
-func (a *Agent) lease(inc *sre.Incident, m *sre.Mitigation) time.Duration {
-	if inc.Plan == nil || m.Step >= len(inc.Plan.Steps) {
-		return m.Action.TTL
+	if arrived {
+		a.supersede(t, inc, m.Action)
 	}
-	return max(inc.Plan.Steps[m.Step].Lease, m.Action.TTL)
 }
 
-// renew keeps what is in force from lapsing, at half of its time to live. What
-// the gate does not permit to be renewed lapses by itself.
-func (a *Agent) renew(t *turn) {
+// keep looks after leases: it renews what is in force, takes back what should
+// have lapsed and did not, and goes on with undos that have begun.
+func (a *Agent) keep(t *turn) {
 	for _, inc := range a.book.open() {
 		if inc.State == sre.Reverting {
 			continue
 		}
 		for i := range inc.Mitigations {
 			m := &inc.Mitigations[i]
-			if m.Phase != sre.InEffect || m.Expires.Sub(t.now) > m.Action.TTL/2 || wanted(t, m.Action.ID) {
-				continue
+			switch {
+			case wanted(t, m.Action):
+			case m.Phase == sre.InEffect:
+				a.renew(t, inc, m)
+			case m.Phase == sre.Undoing && a.exhausted(m):
+				inc.Escalation = stuck(*m)
+				a.fire(t, inc, evUndo)
+			case m.Phase == sre.Undoing && a.book.doubts[m.Action.ID] == 0: // never again without a look
+				a.wantRevert(t, inc, m, "undo")
 			}
-			permit, err := a.gate.PermitRenew(a.question(t, inc), *m)
-			if err != nil {
-				if t.now.After(m.Expires) {
-					a.book.unsettled[m.Action.ID] = true // probed at the next tick: lapsed, or not
-				}
-				continue
-			}
-			t.wants = append(t.wants, want{inc: inc, action: m.Action.ID, purpose: sre.ToRenew, permit: permit})
 		}
 	}
 }
 
-func wanted(t *turn, action string) bool {
-	return slices.ContainsFunc(t.wants, func(w want) bool { return w.action == action })
+// renew keeps a mitigation from lapsing, at half of its time to live. What the
+// gate does not permit to be renewed lapses by itself, or is taken back where
+// the enforcer does not let it lapse. An undo that was begun is not renewed.
+func (a *Agent) renew(t *turn, inc *sre.Incident, m *sre.Mitigation) {
+	if m.Expires.Sub(t.now) > m.Action.TTL/2 {
+		return
+	}
+	permit, err := a.gate.PermitRenew(a.question(t, inc), *m)
+	switch {
+	case err == nil && m.Attempts == 0:
+		t.wants = append(t.wants, want{inc: inc, action: m.Action.ID, purpose: sre.ToRenew, permit: permit})
+	case !t.now.After(m.Expires):
+	case t.overdue[m.Action.ID]:
+		a.wantRevert(t, inc, m, "the lease is over")
+	default:
+		a.book.unsettled[m.Action.ID] = true // probed at the next tick: lapsed, or not
+	}
 }
 
-// survey reads what stands at the targets of new and renewed mitigations, and
-// turns what may go on into intents. It touches nothing.
+// wanted reports whether the action's lever is touched this tick already: one
+// order per lever and tick, so that none overtakes another.
+func wanted(t *turn, a sre.Action) bool {
+	return slices.ContainsFunc(t.wants, func(w want) bool {
+		other := w.permit.Action()
+		return other.Kind == a.Kind && other.Target == a.Target
+	})
+}
+
+// survey reads what stands at the targets, and turns what may go on into
+// intents. It touches nothing.
 func (a *Agent) survey(ctx context.Context, t *turn) {
-	actions := make([]sre.Action, 0, len(t.wants))
-	for _, w := range t.wants {
-		if w.purpose != sre.ToRevert {
-			actions = append(actions, w.permit.Action())
-		}
+	actions := make([]sre.Action, len(t.wants))
+	for i, w := range t.wants {
+		actions[i] = w.permit.Action()
 	}
-	found := a.exec.Probe(ctx, actions)
 	kept := t.wants[:0]
-	for _, w := range t.wants {
-		if w.purpose == sre.ToRevert {
-			kept = append(kept, a.intend(t, w, sre.TargetState{}))
-			continue
-		}
-		f := found[0]
-		found = found[1:]
-		if a.mayGoOn(t, w, f) {
+	for i, f := range a.exec.Probe(ctx, actions) {
+		if w := t.wants[i]; a.mayGoOn(t, w, f) {
 			kept = append(kept, a.intend(t, w, f.State))
 		}
 	}
@@ -212,6 +226,13 @@ func (a *Agent) mayGoOn(t *turn, w want, f executor.Found) bool {
 	m := find(w.inc, w.action)
 	r := sre.ResultRecord{Action: w.action, Purpose: w.purpose, State: f.State, Probed: true}
 	switch {
+	case w.purpose == sre.ToRevert:
+		// Undo needs no look and is stopped by no error; only what somebody else
+		// has moved since is theirs.
+		if f.Err != nil || f.State.InEffect || !f.State.Foreign || m.Phase == sre.Intended {
+			return true
+		}
+		r.Phase, r.Err = gone(f.State)
 	case f.Err != nil:
 		a.book.doubts[w.action]++
 		m.Err = f.Err.Error()
@@ -227,7 +248,10 @@ func (a *Agent) mayGoOn(t *turn, w want, f executor.Found) bool {
 		if m.Before == nil {
 			m.Before = f.State.Default
 		}
-		m.Permit, m.Expires = w.permit.Record(), f.State.Expires
+		m.Permit, m.Expires, m.Epoch = w.permit.Record(), f.State.Expires, a.epoch
+		a.result(t, w.inc, m, r)
+		a.remember(t, w.inc, "adopt") // no intent carries its permit and its undo
+		return false
 	case f.State.Foreign && f.State.Owner != "" && find(w.inc, f.State.Owner) == nil:
 		r.Phase, r.Code, r.Err = sre.Failed, sre.CodeRefused, "the lever is held by "+f.State.Owner
 	default:
@@ -248,6 +272,9 @@ func (a *Agent) intend(t *turn, w want, s sre.TargetState) want {
 	if w.purpose != sre.ToRevert {
 		w.intent.Expires = t.now.Add(action.TTL)
 	}
+	if w.purpose == sre.ToRevert {
+		delete(a.book.doubts, w.action) // what could not be read before says nothing of the undo
+	}
 	if w.purpose == sre.ToApply {
 		w.intent.Before = s.Current
 		if older := superseded(w.inc, action); older != nil {
@@ -262,11 +289,15 @@ func (a *Agent) intend(t *turn, w want, s sre.TargetState) want {
 	return w
 }
 
-// superseded is the incident's own mitigation in force on the same lever.
+// superseded is the incident's own earlier mitigation in force on the same
+// lever.
 func superseded(inc *sre.Incident, action sre.Action) *sre.Mitigation {
 	for i := range inc.Mitigations {
 		m := &inc.Mitigations[i]
-		if m.Action.ID != action.ID && m.Phase.Live() && m.Action.Kind == action.Kind && m.Action.Target == action.Target {
+		if m.Action.ID == action.ID {
+			return nil
+		}
+		if m.Phase.Live() && m.Action.Kind == action.Kind && m.Action.Target == action.Target {
 			return m
 		}
 	}
@@ -283,15 +314,12 @@ func (a *Agent) act(ctx context.Context, t *turn) {
 		a.book.seq++
 		orders[i] = executor.Order{
 			Permit: w.permit, Purpose: w.purpose, Epoch: a.epoch, Seq: a.book.seq,
-			Expires: w.intent.Expires, Restore: w.intent.Before,
+			Expires: w.intent.Expires, Restore: w.intent.Before, Unseen: mayArrive(find(w.inc, w.action), t.now),
 		}
 	}
 	for i, r := range a.exec.Carry(ctx, t.now, orders) {
 		w := t.wants[i]
 		m := find(w.inc, w.action)
-		if w.purpose == sre.ToApply && r.Phase == sre.InEffect {
-			a.supersede(t, w.inc, m.Action)
-		}
 		a.result(t, w.inc, m, r)
 		a.log.Info("lever touched", "incident", w.inc.ID, "action", w.action, "purpose", string(w.purpose),
 			"phase", string(r.Phase), "target", m.Action.Target.String(), "reason", r.Err)

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sreagent/sreagent/sre"
@@ -74,17 +75,14 @@ func (a *Agent) whileLifting(t *turn, inc *sre.Incident) bool {
 	if len(inc.InForce()) == 0 {
 		return a.fire(t, inc, evLifted)
 	}
-	for i := range inc.Mitigations {
-		m := &inc.Mitigations[i]
-		if m.Phase == sre.Lost || m.Attempts >= a.cfg.Timing.UndoAttempts && m.Phase == sre.Undoing {
-			inc.Escalation = fmt.Sprintf("%s on %s cannot be taken back: %s", m.Action.Kind, m.Action.Target, m.Err)
+	for _, m := range inc.Mitigations {
+		switch m.Phase {
+		case sre.Lost:
+			inc.Escalation = stuck(m)
 			return a.fire(t, inc, evUndo)
-		}
-		if m.Phase == sre.Undoing {
-			if a.book.doubts[m.Action.ID] == 0 {
-				a.wantRevert(t, inc, m, "calm for long enough")
-			}
-			return false
+		case sre.Undoing:
+			return false // keep goes on with it
+		case sre.NotStarted, sre.Intended, sre.InEffect, sre.Undone, sre.Failed, sre.Released, sre.Lapsed, sre.Simulated:
 		}
 	}
 	if calm && t.now.Sub(inc.GoodSince) >= a.liftGap(inc) {
@@ -127,16 +125,46 @@ func (a *Agent) wantRevert(t *turn, inc *sre.Incident, m *sre.Mitigation, by str
 	})
 }
 
+func stuck(m sre.Mitigation) string {
+	return fmt.Sprintf("%s on %s cannot be taken back: %s", m.Action.Kind, m.Action.Target, m.Err)
+}
+
+// exhausted reports whether the undo of a mitigation was tried often enough, or
+// what came of it could not be read for long enough.
+func (a *Agent) exhausted(m *sre.Mitigation) bool {
+	tries := m.Attempts
+	if m.Phase == sre.Undoing {
+		tries = max(tries, a.book.doubts[m.Action.ID])
+	}
+	return tries >= max(a.cfg.Timing.UndoAttempts, 1)
+}
+
+// afloat reports whether an apply that an earlier run sent may arrive yet: it
+// was not seen in effect, and nothing newer has fenced it off.
+func afloat(m *sre.Mitigation) bool { return m.Phase == sre.NotStarted && m.Epoch > 0 }
+
+// owed reports whether an undo that was given up can go on: the lever has
+// become readable again, and shows what should be gone.
+func (a *Agent) owed(inc *sre.Incident) bool {
+	return slices.ContainsFunc(inc.Mitigations, func(m sre.Mitigation) bool {
+		return m.Phase == sre.InEffect && m.Attempts > 0 && !a.exhausted(&m)
+	})
+}
+
 // whileReverting undoes everything that is, or may be, in effect, newest first.
 // It needs no eyes: undo is never blocked.
 func (a *Agent) whileReverting(t *turn, inc *sre.Incident) bool {
 	left, lost := 0, 0
 	for i := len(inc.Mitigations) - 1; i >= 0; i-- {
 		m := &inc.Mitigations[i]
+		if wanted(t, m.Action) && (m.Phase.Live() || afloat(m)) {
+			left++ // after the newer one on the same lever
+			continue
+		}
 		switch m.Phase {
 		case sre.InEffect, sre.Intended, sre.Undoing:
 			left++
-			if max(m.Attempts, a.book.doubts[m.Action.ID]) >= a.cfg.Timing.UndoAttempts {
+			if a.exhausted(m) {
 				a.lose(t, inc, m)
 				lost++
 				continue
@@ -147,7 +175,12 @@ func (a *Agent) whileReverting(t *turn, inc *sre.Incident) bool {
 		case sre.Lost:
 			left++
 			lost++
-		case sre.NotStarted, sre.Undone, sre.Failed, sre.Released, sre.Lapsed, sre.Simulated:
+		case sre.NotStarted:
+			if afloat(m) {
+				left++
+				a.wantRevert(t, inc, m, "undo")
+			}
+		case sre.Undone, sre.Failed, sre.Released, sre.Lapsed, sre.Simulated:
 		}
 	}
 	if left == 0 {

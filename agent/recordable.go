@@ -21,7 +21,11 @@ func recordable(d sre.Diagnosis) sre.Diagnosis {
 		p := &d.Precursors[i]
 		p.Evidence, p.Score = finiteEvidence(p.Evidence), finite(p.Score)
 	}
-	d.DataQuality, d.Blast.EntryShare = finite(d.DataQuality), finite(d.Blast.EntryShare)
+	d.DataQuality = finite(d.DataQuality)
+	if d.Blast.EntryShare != d.Blast.EntryShare {
+		d.Blast.EntryShare = 1 // not known: all of it may stand behind
+	}
+	d.Blast.EntryShare = finite(d.Blast.EntryShare)
 	return d
 }
 
@@ -33,6 +37,8 @@ func finiteEvidence(list []sre.Evidence) []sre.Evidence {
 	}
 	return list
 }
+
+func isFinite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
 func finite(v float64) float64 {
 	switch {

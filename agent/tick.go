@@ -21,6 +21,7 @@ type turn struct {
 	findings []sre.Finding
 	news     map[string]*sre.Finding // by open incident
 	replies  []sre.Input             // approvals and rejections, answered after diagnosis
+	overdue  map[string]bool         // actions whose lease has run out, seen in effect this tick
 	answers  []sre.Answer
 	records  []sre.Record
 	wants    []want
@@ -31,18 +32,20 @@ type turn struct {
 // stop.
 func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.takeReload()
-	t := &turn{now: now, news: map[string]*sre.Finding{}}
+	t := &turn{now: now, news: map[string]*sre.Finding{}, overdue: map[string]bool{}}
 	a.tick++
+	a.noticeGap(now)
 	a.last = now
 	a.begin(ctx, t)
 	a.observe(ctx, t)
+	ctx = context.WithoutCancel(ctx) // what was begun is recorded and answered, also at shutdown
 	a.hear(t)
 	a.diagnose(t, a.detect(t))
 	a.settle(ctx, t)
 	a.reply(t)
 	a.advance(t)
 	a.preview(ctx, t)
-	a.renew(t)
+	a.keep(t)
 	a.survey(ctx, t)
 	if err := a.record(ctx, t); err != nil {
 		return a.halt(ctx, t, err)
@@ -74,10 +77,22 @@ func (a *Agent) begin(ctx context.Context, t *turn) {
 	}})
 }
 
+// noticeGap takes ticks that never came (a suspended machine, a stuck disk) for
+// time in which nobody watched.
+func (a *Agent) noticeGap(now time.Time) {
+	longest := max(time.Duration(a.gate.Policy().EvidenceMaxAge), 3*a.cfg.Interval)
+	if a.started && a.blind.IsZero() && now.Sub(a.last) > longest {
+		a.blind = a.last
+	}
+}
+
 // observe takes the snapshot. Blind time is not counted for or against
 // anything: the clocks of open incidents stand still until sight is back.
 func (a *Agent) observe(ctx context.Context, t *turn) {
 	snap, err := a.ports.Source.Observe(ctx, t.now)
+	if ctx.Err() != nil && a.tick > 1 {
+		return // shutting down: that says nothing about the metric store
+	}
 	health := sre.SourceHealth{}
 	if err != nil {
 		health.Err = err.Error()
@@ -176,6 +191,12 @@ func (a *Agent) open(t *turn, f *sre.Finding) *sre.Incident {
 	inc := sre.Incident{
 		ID: id, Fingerprint: f.Fingerprint, State: sre.Suspected, Severity: f.Severity,
 		OpenedAt: t.now, UpdatedAt: t.now, StateSince: t.now, LastSeen: t.now, Diagnosis: recordable(f.Diagnosis),
+	}
+	if prev := a.book.lately(f.Fingerprint, t.now); prev != nil {
+		inc.Tried, inc.Recurrences = slices.Clone(prev.Tried), prev.Recurrences
+		if touched(prev) {
+			inc.Recurrences++
+		}
 	}
 	if err := a.book.put(inc); err != nil {
 		a.log.Error("open incident", "incident", id, "err", err)

@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sreagent/sreagent/runbooks"
@@ -23,11 +25,16 @@ func (a *Agent) whileActing(t *turn, inc *sre.Incident) bool {
 		case sre.InEffect, sre.Simulated:
 		case sre.Failed, sre.Released, sre.Lapsed, sre.Lost, sre.Undone, sre.Undoing:
 			bad = fmt.Sprintf("%s on %s is %s: %s", action.Kind, action.Target, m.Phase, m.Err)
-		case sre.NotStarted, sre.Intended:
+		case sre.Intended:
+			done = false
+			if a.book.doubts[action.ID] >= a.cfg.Timing.ReapplyProbe { // its undo fences what may still arrive
+				bad = fmt.Sprintf("%s on %s: the lever never showed it: %s", action.Kind, action.Target, m.Err)
+			}
+		case sre.NotStarted:
 			done = false
 		}
 	}
-	live = len(inc.InForce()) > 0
+	live = mustUndo(inc)
 	switch {
 	case bad != "" && live:
 		inc.Escalation = bad
@@ -44,6 +51,9 @@ func (a *Agent) whileActing(t *turn, inc *sre.Incident) bool {
 // wantApply asks the gate for a permit for each action that has not started. A
 // gate that refuses for longer than evidence lives ends the attempt.
 func (a *Agent) wantApply(t *turn, inc *sre.Incident) bool {
+	if why := a.unfit(t, inc); why != nil {
+		return a.notCleared(t, inc, why)
+	}
 	q := a.question(t, inc)
 	clearance, _, err := a.gate.Clear(q, inc.Decision, inc.Approval)
 	if err != nil {
@@ -62,12 +72,43 @@ func (a *Agent) wantApply(t *turn, inc *sre.Incident) bool {
 	return false
 }
 
+// mustUndo reports whether an attempt that ends leaves anything to take back.
+func mustUndo(inc *sre.Incident) bool {
+	return slices.ContainsFunc(inc.Mitigations, func(m sre.Mitigation) bool { return m.Phase.Live() || afloat(&m) })
+}
+
+// unfit says why the current step may not be started now although the gate may
+// clear it: its precondition no longer holds, or the plan was begun as a dry run.
+func (a *Agent) unfit(t *turn, inc *sre.Incident) error {
+	step := inc.Plan.Steps[inc.Step]
+	fresh := true
+	for _, action := range step.Actions {
+		fresh = fresh && find(inc, action.ID).Phase == sre.NotStarted
+	}
+	if fresh && step.Before.Expr != "" {
+		if verdict, why := a.mind.library.Evaluate(step.Before, a.facts(t, inc)); verdict != sre.Pass {
+			return fmt.Errorf("step %q may not start: %s", step.Name, why)
+		}
+	}
+	return a.halfSimulated(inc)
+}
+
+// halfSimulated refuses to carry on for real what was begun as a dry run.
+func (a *Agent) halfSimulated(inc *sre.Incident) error {
+	for _, m := range inc.Mitigations {
+		if m.Phase == sre.Simulated && !a.exec.DryRun() {
+			return errors.New("the plan was begun as a dry run")
+		}
+	}
+	return nil
+}
+
 func (a *Agent) notCleared(t *turn, inc *sre.Incident, err error) bool {
 	if t.now.Sub(inc.StateSince) <= time.Duration(a.gate.Policy().EvidenceMaxAge) {
 		return false
 	}
 	inc.Escalation = "acting was no longer allowed: " + err.Error()
-	if len(inc.InForce()) > 0 {
+	if mustUndo(inc) {
 		return a.fire(t, inc, evFail)
 	}
 	return a.fire(t, inc, evRefuse)
@@ -113,7 +154,11 @@ func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
 // back over their window, would be blamed on the step.
 func (a *Agent) worse(t *turn, inc *sre.Incident) bool {
 	early := t.now.Sub(inc.StateSince) < inc.Plan.Steps[inc.Step].Verify.Within/2
-	if early || a.trouble(t) <= inc.Trouble+worseBy {
+	ratio, known := trouble(t)
+	if !known {
+		return false // neither for nor against
+	}
+	if early || ratio <= inc.Trouble+worseBy {
 		inc.BadTicks = 0
 		return false
 	}
@@ -127,6 +172,9 @@ func (a *Agent) nextStep(t *turn, inc *sre.Incident, why string) bool {
 		return a.giveUp(t, inc, evStall, sre.Unchanged, fmt.Sprintf("it did not help in time (%s), and %s", why, blocked))
 	}
 	clearance, _, err := a.gate.Clear(a.question(t, inc), inc.Decision, inc.Approval)
+	if err == nil {
+		err = a.halfSimulated(inc)
+	}
 	if err != nil {
 		return a.giveUp(t, inc, evStall, sre.Unchanged, fmt.Sprintf("it did not help in time (%s), and the next step is not allowed: %v", why, err))
 	}
@@ -148,8 +196,19 @@ func (a *Agent) giveUp(t *turn, inc *sre.Incident, e event, o sre.Outcome, why s
 // not tried again after it did not help.
 func cureKey(inc *sre.Incident) string { return runbooks.TriedKey(inc.Plan.Runbook, inc.Plan.Cause) }
 
-// learn notes what came of the plan. A dry run teaches nothing.
+// learn notes what came of the plan. A dry run teaches nothing, and a plan that
+// was never started is neither praised nor blamed for what happened by itself.
 func (a *Agent) learn(t *turn, inc *sre.Incident, o sre.Outcome) {
+	started := false
+	for _, step := range inc.Plan.Steps {
+		for _, action := range step.Actions {
+			m := find(inc, action.ID)
+			started = started || m != nil && m.Phase != sre.NotStarted
+		}
+	}
+	if !started {
+		return
+	}
 	inc.Outcome = o
 	for _, m := range inc.Mitigations {
 		if m.Phase == sre.Simulated {

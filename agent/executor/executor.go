@@ -13,6 +13,7 @@ package executor
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -30,6 +31,7 @@ type Order struct {
 	Seq     uint64
 	Expires time.Time  // of the lease, for apply and renew
 	Restore sre.Params // what was there before, for revert
+	Unseen  bool       // for revert: the apply was never seen in effect and may arrive yet
 }
 
 // Config bounds the executor.
@@ -104,7 +106,7 @@ func (e *Executor) probe(ctx context.Context, a sre.Action) Found {
 	callCtx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
 	defer cancel()
 	state, err := lever.Probe(callCtx, a)
-	return Found{State: state, Err: err}
+	return Found{State: recordable(state), Err: err}
 }
 
 // Carry carries orders out, several at once, and returns one result per order,
@@ -128,13 +130,20 @@ func (e *Executor) carry(ctx context.Context, now time.Time, o Order) sre.Result
 	if !ok {
 		return refused(r, "no lever named "+action.Target.Lever)
 	}
-	if spec, ok := e.caps[action.Target.Lever].Kind(action.Kind); ok && o.Purpose != sre.ToRevert {
+	if o.Purpose == sre.ToApply { // what is in force already has passed this
+		spec, ok := e.caps[action.Target.Lever].Kind(action.Kind)
+		if !ok {
+			return refused(r, fmt.Sprintf("lever %s has not said that it can %s", action.Target.Lever, action.Kind))
+		}
 		if err := spec.Check(action.Params); err != nil {
 			r.Code, r.Err, r.Phase = sre.CodeInvalid, err.Error(), sre.Failed
 			return r
 		}
 	}
 	if e.cfg.DryRun {
+		if o.Purpose != sre.ToApply { // it is really in force, from before: that is not simulated away
+			return refused(r, "dry run: not touched")
+		}
 		r.Phase = sre.Simulated
 		return r
 	}
@@ -162,7 +171,7 @@ func (e *Executor) touch(ctx context.Context, lever sre.Remediator, o Order) err
 }
 
 // settle probes once after an unknown answer. Only a clear yes settles: "not in
-// effect" may still be on its way.
+// effect" may still be on its way, and so may the apply that is to be undone.
 func (e *Executor) settle(ctx context.Context, r sre.ResultRecord, o Order) sre.ResultRecord {
 	r.Phase = pending(o.Purpose)
 	found := e.probe(ctx, o.Permit.Action())
@@ -170,6 +179,9 @@ func (e *Executor) settle(ctx context.Context, r sre.ResultRecord, o Order) sre.
 		return r
 	}
 	r.State = found.State
+	if o.Purpose == sre.ToRevert && o.Unseen {
+		return r
+	}
 	if found.State.InEffect == (o.Purpose != sre.ToRevert) {
 		r.Phase, r.Probed, r.Code, r.Err = after(o.Purpose), true, "", ""
 	}

@@ -2,7 +2,9 @@ package executor_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -94,8 +96,11 @@ func TestDryRunNeverReachesALever(t *testing.T) {
 		}
 		e.Probe(context.Background(), []sre.Action{a})
 		for _, r := range e.Carry(context.Background(), now, orders) {
-			if r.Phase == sre.InEffect || r.Phase == sre.Undone {
-				t.Fatalf("dry run says %s", r.Phase)
+			if r.Code == "" && r.Phase != sre.Simulated || r.Phase == sre.Undone {
+				t.Fatalf("dry run to %s says %s (%s)", r.Purpose, r.Phase, r.Err)
+			}
+			if r.Purpose != sre.ToApply && r.Phase == sre.Simulated {
+				t.Fatalf("what is really in force was simulated away by a %s", r.Purpose)
 			}
 		}
 		if l.touched != 0 {
@@ -109,6 +114,7 @@ func TestNothingIsTouchedWithoutTheRightPermit(t *testing.T) {
 		l := &lever{}
 		a := action(sre.Params{"rps": 5.0})
 		e := executor.New(executor.Config{Timeout: time.Second}, map[string]sre.Remediator{"l": l})
+		e.Describe(context.Background())
 		ps := permits(t, a)
 		ps[""] = gate.Permit{}
 		held := rapid.SampledFrom([]sre.Purpose{"", sre.ToApply, sre.ToRenew, sre.ToRevert}).Draw(t, "permit for")
@@ -165,5 +171,41 @@ func TestAnswersBecomePhases(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestALeverThatHasNotSaidWhatItCanIsNotMovedAndCanBeUndone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		l := &lever{}
+		e := executor.New(executor.Config{Timeout: time.Second}, map[string]sre.Remediator{"l": l})
+		ps := permits(t, action(sre.Params{"rps": 5.0}))
+		if r := e.Carry(context.Background(), now, []executor.Order{{Permit: ps[sre.ToApply], Purpose: sre.ToApply}})[0]; r.Code != sre.CodeRefused || l.touched != 0 {
+			t.Fatalf("applied unchecked: %+v", r)
+		}
+		if r := e.Carry(context.Background(), now, []executor.Order{{Permit: ps[sre.ToRevert], Purpose: sre.ToRevert}})[0]; r.Phase != sre.Undone {
+			t.Fatalf("undo was refused: %+v", r)
+		}
+	})
+}
+
+// liar answers a probe with what no trail can carry.
+type liar struct{ lever }
+
+func (l *liar) Probe(context.Context, sre.Action) (sre.TargetState, error) {
+	return sre.TargetState{
+		Current: sre.Params{"nan": math.NaN(), "inf": math.Inf(1), "deep": map[string]any{"f": func() {}}, "n": 3},
+		Default: sre.Params{"inf": math.Inf(-1)}, Expires: time.Date(12_000, 1, 1, 0, 0, 0, 0, time.UTC),
+	}, nil
+}
+
+func TestNonsenseFromALeverCanBeRecorded(t *testing.T) {
+	e := executor.New(executor.Config{Timeout: time.Second}, map[string]sre.Remediator{"l": &liar{}})
+	found := e.Probe(context.Background(), []sre.Action{action(nil)})[0]
+	if _, err := json.Marshal(found.State); err != nil {
+		t.Fatal(err)
+	}
+	got := found.State.Current
+	if _, known := got["nan"]; known || got["inf"] != math.MaxFloat64 || got["n"] != 3 || !found.State.Expires.IsZero() {
+		t.Errorf("found %+v", found.State)
 	}
 }

@@ -81,6 +81,9 @@ func (g *Gate) Decide(q Question) sre.Decision {
 			d.Stance = reason.Allows
 		}
 	}
+	if d.Stance != sre.Act && d.Stance != sre.Ask {
+		d.Stance = sre.Watch // a stance that nobody knows is the safe one
+	}
 	d.ID = fmt.Sprintf("%s.%d.%s", q.Incident.ID, q.Incident.Attempt, q.Now.UTC().Format("150405"))
 	if d.Stance == sre.Ask {
 		d.ExpiresAt = q.Now.Add(time.Duration(g.policy.ApprovalTimeout))
@@ -111,20 +114,42 @@ func (c Clearance) By() string { return c.by }
 // moment of application.
 func (g *Gate) Clear(q Question, decided *sre.Decision, approval *sre.Approval) (Clearance, sre.Decision, error) {
 	fresh := g.Decide(q)
-	until := fresh.ValidUntil
+	c := Clearance{incident: q.Incident.ID, by: "policy", until: fresh.ValidUntil}
 	switch {
 	case decided == nil:
 		return Clearance{}, fresh, fmt.Errorf("%w: nothing was decided", ErrNotAllowed)
-	case fresh.Stance == sre.Act:
-		return Clearance{decision: decided.ID, incident: q.Incident.ID, by: "policy", until: until}, fresh, nil
 	case fresh.Stance == sre.Watch:
 		return Clearance{}, fresh, fmt.Errorf("%w: %s", refusal(fresh), against(fresh, sre.Watch))
 	}
-	if approval == nil || approval.Response != sre.Approved || approval.Decision != decided.ID ||
-		approval.Role.Rank() < sre.Approver.Rank() {
-		return Clearance{}, fresh, fmt.Errorf("%w: %s", ErrNotApproved, against(fresh, sre.Ask))
+	c.decision = decided.ID
+	yes := approval != nil && approval.Response == sre.Approved && approval.Decision == decided.ID &&
+		approval.Role.Rank() >= sre.Approver.Rank()
+	age := time.Duration(0)
+	if yes {
+		c.by, age = approval.By, q.Now.Sub(approval.At)
 	}
-	return Clearance{decision: decided.ID, incident: q.Incident.ID, by: approval.By, until: until}, fresh, nil
+	switch lasts := g.approvalLasts(q.Plan); {
+	case fresh.Stance == sre.Act:
+	case !yes:
+		return Clearance{}, fresh, fmt.Errorf("%w: %s", ErrNotApproved, against(fresh, sre.Ask))
+	case age > lasts:
+		return Clearance{}, fresh, fmt.Errorf("%w: the approval is %s old, it held for %s", ErrStale, age, lasts)
+	}
+	return c, fresh, nil
+}
+
+// approvalLasts is how long a yes to a plan holds: as long as the plan takes
+// when all goes well. What is left of it after an outage is asked again, by
+// people, not carried on with.
+func (g *Gate) approvalLasts(p *sre.Plan) time.Duration {
+	slack := time.Duration(g.policy.EvidenceMaxAge)
+	lasts := slack
+	if p != nil {
+		for _, s := range p.Steps {
+			lasts += s.Verify.Within + s.Verify.HeldFor + slack
+		}
+	}
+	return lasts
 }
 
 func refusal(d sre.Decision) error {
@@ -171,7 +196,8 @@ func (g *Gate) PermitApply(c Clearance, q Question, a sre.Action) (Permit, error
 	if !c.Valid(q.Incident.ID, q.Now) {
 		return Permit{}, fmt.Errorf("%w: no clearance", ErrNotAllowed)
 	}
-	if q.Plan == nil || !inPlan(q.Plan, a.ID) {
+	a, ok := inPlan(q.Plan, a.ID) // as it was decided on, whatever the caller holds
+	if !ok {
 		return Permit{}, fmt.Errorf("%w: action %s is not in the plan", ErrNotAllowed, a.ID)
 	}
 	if holder, taken := conflict(q, a); taken {
@@ -207,15 +233,18 @@ func mint(a sre.Action, purpose sre.Purpose, decision, by string, until time.Tim
 	}}
 }
 
-func inPlan(p *sre.Plan, action string) bool {
+func inPlan(p *sre.Plan, action string) (sre.Action, bool) {
+	if p == nil {
+		return sre.Action{ID: action}, false
+	}
 	for _, s := range p.Steps {
 		for _, a := range s.Actions {
 			if a.ID == action {
-				return true
+				return a, true
 			}
 		}
 	}
-	return false
+	return sre.Action{ID: action}, false
 }
 
 func conflict(q Question, a sre.Action) (string, bool) {

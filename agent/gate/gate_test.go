@@ -2,6 +2,7 @@ package gate
 
 import (
 	"errors"
+	"math"
 	"testing"
 	"time"
 
@@ -59,6 +60,14 @@ func TestEachGuardCanStopIt(t *testing.T) {
 		{"blast_radius", func(p *Policy, _ *Question) { p.BlastRadius.Number = 0 }, sre.Ask},
 		{"in_force", func(p *Policy, _ *Question) { p.InForce = sre.Limit{Percent: 100, Number: 0} }, sre.Ask},
 		{"rate", func(p *Policy, q *Question) { p.ActionsPerHour, q.LastHour = 5, 5 }, sre.Ask},
+		{"warm_up", func(_ *Policy, q *Question) { q.WarmUp = math.NaN() }, sre.Ask},
+		{"blast_radius", func(_ *Policy, q *Question) { q.Incident.Diagnosis.Blast.EntryShare = math.NaN() }, sre.Ask},
+		{"confidence", func(_ *Policy, q *Question) { q.Incident.Confidence.Lower = math.NaN() }, sre.Watch},
+		{"data_quality", func(_ *Policy, q *Question) { q.Incident.Diagnosis.DataQuality = math.NaN() }, sre.Watch},
+		{"in_force", func(p *Policy, q *Question) { // listed for the question that people see, not started
+			p.InForce = sre.Limit{Percent: 100, Number: 0}
+			q.Incident.Mitigations = []sre.Mitigation{{Action: q.Plan.Steps[0].Actions[0]}}
+		}, sre.Ask},
 		{"recurrence", func(_ *Policy, q *Question) { q.Incident.Recurrences = 2 }, sre.Ask},
 	}
 	if d := New(openPolicy()).Decide(easyQuestion()); d.Stance != sre.Act {
@@ -87,7 +96,7 @@ func TestEachGuardCanStopIt(t *testing.T) {
 func TestApprovalOpensOnlyWhatMayBeAsked(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, q := openPolicy(), easyQuestion()
-		p.Mode = rapid.SampledFrom([]sre.Stance{sre.Watch, sre.Ask, sre.Act}).Draw(t, "mode")
+		p.Mode = rapid.SampledFrom([]sre.Stance{"", "yolo", sre.Watch, sre.Ask, sre.Act}).Draw(t, "mode")
 		q.SourceUp = rapid.Bool().Draw(t, "source")
 		q.Incident.Confidence.Lower = rapid.Float64Range(0, 1).Draw(t, "lower")
 		q.Incident.Diagnosis.At = now.Add(-time.Duration(rapid.IntRange(0, 120).Draw(t, "age")) * time.Second)
@@ -102,19 +111,24 @@ func TestApprovalOpensOnlyWhatMayBeAsked(t *testing.T) {
 		d := g.Decide(q)
 		approval := rapid.SampledFrom([]*sre.Approval{
 			nil,
-			{Decision: d.ID, Response: sre.Approved, By: "ann", Role: sre.Approver},
+			{Decision: d.ID, Response: sre.Approved, By: "ann", Role: sre.Approver, At: now.Add(-time.Minute)},
+			{Decision: d.ID, Response: sre.Approved, By: "ann", Role: sre.Approver, At: now.Add(-time.Hour)},
 			{Decision: d.ID, Response: sre.Approved, By: "eve", Role: sre.Viewer},
 			{Decision: "other", Response: sre.Approved, By: "ann", Role: sre.Approver},
 			{Decision: d.ID, Response: sre.Rejected, By: "ann", Role: sre.Approver},
 			{Decision: d.ID, Response: sre.Expired},
 		}).Draw(t, "approval")
-		yes := approval != nil && approval.Response == sre.Approved && approval.Decision == d.ID && approval.Role == sre.Approver
+		yes := approval != nil && approval.Response == sre.Approved && approval.Decision == d.ID && approval.Role == sre.Approver &&
+			now.Sub(approval.At) < time.Hour
 		c, _, err := g.Clear(q, &d, approval)
 		want := d.Stance == sre.Act || d.Stance == sre.Ask && yes
 		if (err == nil) != want || c.Valid("i", now) != want {
 			t.Fatalf("stance %s, approval %+v: %v", d.Stance, approval, err)
 		}
-		if want && (p.Mode == sre.Watch || !q.SourceUp || len(q.Pauses) > 0) {
+		if want && yes != (c.By() == "ann") {
+			t.Fatalf("cleared by %s with approval %+v", c.By(), approval)
+		}
+		if want && (p.Mode.Rank() == sre.Watch.Rank() || !q.SourceUp || len(q.Pauses) > 0) {
 			t.Fatal("cleared against a guard that no human may overrule")
 		}
 	})
@@ -136,9 +150,14 @@ func TestAPermitIsForOneActionOfThePlan(t *testing.T) {
 	if _, err := g.PermitApply(c, q, stranger); !errors.Is(err, ErrNotAllowed) {
 		t.Errorf("an action outside the plan is permitted: %v", err)
 	}
-	permit, err := g.PermitApply(c, q, a)
+	forged := a
+	forged.Params = sre.Params{"rps": 0.0}
+	permit, err := g.PermitApply(c, q, forged)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if permit.Action().Params != nil {
+		t.Errorf("other settings than the plan's are permitted: %v", permit.Action().Params)
 	}
 	if !permit.Allows(sre.ToApply, now) || permit.Allows(sre.ToRevert, now) || permit.Allows(sre.ToApply, now.Add(time.Hour)) {
 		t.Errorf("permit %+v allows the wrong things", permit.Record())

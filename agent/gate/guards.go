@@ -58,7 +58,7 @@ func weighSource(_ Policy, q Question) sre.Reason {
 }
 
 func weighWarmUp(_ Policy, q Question) sre.Reason {
-	if q.WarmUp < 1 {
+	if !(q.WarmUp >= 1) {
 		return reason(sre.Ask, "baselines are %.0f %% warm", 100*q.WarmUp)
 	}
 	return reason(sre.Act, "baselines are warm")
@@ -156,7 +156,7 @@ func weighBlast(p Policy, q Question) sre.Reason {
 	b := q.Incident.Diagnosis.Blast
 	text := fmt.Sprintf("%.0f %% of entry traffic and %d services stand behind it; %.0f %% and %d are allowed alone",
 		100*b.EntryShare, len(b.Services), p.BlastRadius.Percent, p.BlastRadius.Number)
-	if 100*b.EntryShare > p.BlastRadius.Percent || len(b.Services) > p.BlastRadius.Number {
+	if !(100*b.EntryShare <= p.BlastRadius.Percent) || len(b.Services) > p.BlastRadius.Number {
 		return reason(sre.Ask, "%s", text)
 	}
 	return reason(sre.Act, "%s", text)
@@ -201,7 +201,7 @@ func actions(q Question) []sre.Action {
 	}
 	started := map[string]bool{}
 	for _, m := range q.Incident.Mitigations {
-		started[m.Action.ID] = true
+		started[m.Action.ID] = m.Phase != sre.NotStarted
 	}
 	var out []sre.Action
 	for _, s := range q.Plan.Steps {
