@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"iter"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -149,6 +150,55 @@ func TestACrashWhileUndoingAnUnknownApplyStillUndoesIt(t *testing.T) {
 	r.until(sre.Escalated)
 	if r.intents(sre.ToRevert) != 2 {
 		t.Errorf("%d undos, want 2\n%s", r.intents(sre.ToRevert), r.story())
+	}
+}
+
+// cutAtTheTouch brings a rig to a restart after its intents were durable and
+// before anything was seen at the levers.
+func cutAtTheTouch(r *rig) {
+	r.lever.apply = func(sre.Action) error { return errCut } // on its way
+	r.w.sick = true
+	for r.intents(sre.ToApply) == 0 {
+		r.run(1)
+	}
+	for i, rec := range r.trail.records {
+		if rec.Result != nil {
+			r.trail.records = r.trail.records[:i]
+			break
+		}
+	}
+	r.lever.apply = nil
+	r.start()
+}
+
+func TestWhatAnEarlierRunSentIsFencedWhenItIsNotWantedAnyMore(t *testing.T) {
+	r := newRig(t)
+	cutAtTheTouch(r)
+	r.desk.queue = []sre.Input{{Kind: sre.InputPause, By: "bob", Role: sre.Operator, Name: "sale"}}
+	inc := r.until(sre.Escalated)
+	if r.intents(sre.ToRevert) != 2 || r.intents(sre.ToApply) != 2 {
+		t.Errorf("%d reverts: what is on its way may arrive yet: %s", r.intents(sre.ToRevert), inc.Escalation)
+	}
+}
+
+func TestWhatArrivesFromAnEarlierRunIsAdoptedWithItsUndo(t *testing.T) {
+	r := newRig(t)
+	cutAtTheTouch(r)
+	inc := r.a.book.open()[0]
+	sent := inc.Mitigations[0].Action
+	looks := 0
+	r.lever.probe = func(sre.Action) error {
+		if looks++; looks == 3 { // after the two looks at what was in flight
+			r.lever.effects[sent.ID] = effect{action: sent, expires: r.w.now.Add(20 * time.Second)}
+		}
+		return nil
+	}
+	r.run(1)
+	adopted := slices.ContainsFunc(r.trail.records, func(rec sre.Record) bool {
+		return rec.Change == "adopt" && find(rec.Incident, sent.ID).Before != nil && find(rec.Incident, sent.ID).Permit.ID != ""
+	})
+	if !adopted || r.lever.fresh[sent.ID] != 0 {
+		t.Errorf("adopted %t, applied again %d times\n%s", adopted, r.lever.fresh[sent.ID], r.story())
 	}
 }
 

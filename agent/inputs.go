@@ -139,7 +139,6 @@ func (a *Agent) hearApproval(t *turn, inc *sre.Incident, in sre.Input) {
 	}
 	inc.Approval = approval
 	a.note(t, sre.Record{Kind: sre.RecordApproval, IncidentID: inc.ID, Approval: approval})
-	a.meter.waited(t.now.Sub(inc.Decision.At))
 	a.clear(t, inc, pass{clearance: clearance, now: t.now})
 	a.answer(t, in, true, "approved: acting")
 }
@@ -154,7 +153,6 @@ func (a *Agent) hearRejection(t *turn, inc *sre.Incident, in sre.Input) {
 	}
 	inc.Approval = a.approval(t, in, sre.Rejected)
 	a.note(t, sre.Record{Kind: sre.RecordApproval, IncidentID: inc.ID, Approval: inc.Approval})
-	a.meter.waited(t.now.Sub(inc.Decision.At))
 	a.deny(t, inc)
 	a.answer(t, in, true, "rejected: nothing was done")
 }

@@ -51,6 +51,9 @@ func newLife(t *rapid.T, tb testing.TB) *life {
 	l.rig = newRig(tb, func(r *rig) {
 		r.cfg.Policy.EvidenceMaxAge, r.cfg.Policy.ApprovalTimeout = model.Duration(5*time.Second), model.Duration(20*time.Second)
 		r.mind.lease = machineLease
+		if rapid.IntRange(0, 3).Draw(t, "never calm") == 0 {
+			r.mind.says = func(c sre.Check) (sre.Verdict, bool) { return sre.Inconclusive, c.Expr == "sick" }
+		}
 		r.mind.twins = rapid.Bool().Draw(t, "twins")
 		r.w.cures = rapid.SampledFrom([]int{0, 99}).Draw(t, "cures")
 	})
@@ -83,7 +86,11 @@ func (l *life) happen() {
 	if l.oneIn(12, "trigger") {
 		l.w.sick = !l.w.sick
 	}
-	l.w.blind = l.w.blind != l.oneIn(15, "sight")
+	if l.w.blind {
+		l.w.blind = !l.oneIn(6, "sight")
+	} else {
+		l.w.blind = l.oneIn(40, "sight")
+	}
 	if l.oneIn(25, "cause") {
 		l.mind.cause = rapid.SampledFrom([]string{"db", "api"}).Draw(l.rt, "which")
 	}
@@ -325,6 +332,7 @@ func portable(t *rapid.T, i sre.Incident) string {
 func (l *life) heal() {
 	l.w.sick, l.w.blind, l.w.cures = false, false, 0
 	clear(l.k.manners)
+	l.mind.says = nil
 	l.trail.breakAt, l.cfg.Policy.DryRun = 0, false
 	l.a.Reconfigure(l.cfg)
 	for range 60 {

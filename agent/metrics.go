@@ -1,8 +1,6 @@
 package agent
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -12,39 +10,33 @@ import (
 // metrics are the agent's own. Labels are closed sets; nothing is named after
 // an incident or a service.
 type metrics struct {
-	ticks       prometheus.Counter
-	precursors  *prometheus.CounterVec
-	incidents   *prometheus.GaugeVec
-	decisions   *prometheus.CounterVec
-	reasons     *prometheus.CounterVec
-	confidence  prometheus.Histogram
-	actions     *prometheus.CounterVec
-	inForce     prometheus.Gauge
-	approvals   prometheus.Gauge
-	waitSeconds prometheus.Histogram
-	halted      prometheus.Gauge
-	paused      prometheus.Gauge
-	warm        prometheus.Gauge
-	services    prometheus.Gauge
+	ticks      prometheus.Counter
+	precursors *prometheus.CounterVec
+	incidents  *prometheus.GaugeVec
+	decisions  *prometheus.CounterVec
+	reasons    *prometheus.CounterVec
+	confidence prometheus.Histogram
+	actions    *prometheus.CounterVec
+	inForce    prometheus.Gauge
+	halted     prometheus.Gauge
+	paused     prometheus.Gauge
+	warm       prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	f := promauto.With(reg)
 	m := &metrics{
-		ticks:       f.NewCounter(prometheus.CounterOpts{Name: "sreagent_ticks_total", Help: "Ticks of the agent's loop."}),
-		precursors:  f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_precursors_total", Help: "Early signs found, by detector."}, []string{"detector"}),
-		incidents:   f.NewGaugeVec(prometheus.GaugeOpts{Name: "sreagent_incidents", Help: "Incidents that are not closed, by lifecycle state."}, []string{"state"}),
-		decisions:   f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_decisions_total", Help: "Decisions, by verdict."}, []string{"verdict"}),
-		reasons:     f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_decision_limits_total", Help: "Reasons that kept a decision from acting alone, by guard."}, []string{"reason"}),
-		confidence:  f.NewHistogram(prometheus.HistogramOpts{Name: "sreagent_diagnosis_confidence_ratio", Help: "Lower bound of confidence of decided plans.", Buckets: prometheus.LinearBuckets(0.1, 0.1, 10)}),
-		actions:     f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_actions_total", Help: "Answers of levers, by action kind, purpose and what is known now."}, []string{"kind", "purpose", "outcome"}),
-		inForce:     f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_mitigations_in_force", Help: "Levers that are, or may be, moved by the agent."}),
-		approvals:   f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_decisions_awaiting", Help: "Decisions that wait for a human."}),
-		waitSeconds: f.NewHistogram(prometheus.HistogramOpts{Name: "sreagent_human_wait_seconds", Help: "Time from a question to its answer.", Buckets: prometheus.ExponentialBuckets(1, 2, 12)}),
-		halted:      f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_autonomy_halted", Help: "1 when the agent has stopped because it cannot record."}),
-		paused:      f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_autonomy_pauses", Help: "Reasons for which nothing new is started."}),
-		warm:        f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_warm_up_ratio", Help: "Share of the history that baselines need which was seen."}),
-		services:    f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_services", Help: "Services in the dependency graph."}),
+		ticks:      f.NewCounter(prometheus.CounterOpts{Name: "sreagent_ticks_total", Help: "Ticks of the agent's loop."}),
+		precursors: f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_precursors_total", Help: "Early signs found, by detector."}, []string{"detector"}),
+		incidents:  f.NewGaugeVec(prometheus.GaugeOpts{Name: "sreagent_incidents", Help: "Incidents that are not closed, by lifecycle state."}, []string{"state"}),
+		decisions:  f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_decisions_total", Help: "Decisions, by verdict."}, []string{"verdict"}),
+		reasons:    f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_decision_limits_total", Help: "Reasons that kept a decision from acting alone, by guard."}, []string{"reason"}),
+		confidence: f.NewHistogram(prometheus.HistogramOpts{Name: "sreagent_diagnosis_confidence_ratio", Help: "Lower bound of confidence of decided plans.", Buckets: prometheus.LinearBuckets(0.1, 0.1, 10)}),
+		actions:    f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_actions_total", Help: "Answers of levers, by action kind, purpose and what is known now."}, []string{"kind", "purpose", "outcome"}),
+		inForce:    f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_mitigations_in_force", Help: "Levers that are, or may be, moved by the agent."}),
+		halted:     f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_autonomy_halted", Help: "1 when the agent has stopped because it cannot record."}),
+		paused:     f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_autonomy_pauses", Help: "Reasons for which nothing new is started."}),
+		warm:       f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_warm_up_ratio", Help: "Share of the history that baselines need which was seen."}),
 	}
 	for _, s := range sre.States() {
 		if s != sre.Closed {
@@ -77,8 +69,6 @@ func (m *metrics) action(kind sre.ActionKind, r sre.ResultRecord) {
 	m.actions.WithLabelValues(string(kind), string(r.Purpose), outcome).Inc()
 }
 
-func (m *metrics) waited(d time.Duration) { m.waitSeconds.Observe(d.Seconds()) }
-
 // observe sets the gauges from the picture of a tick.
 func (m *metrics) observe(v *sre.View) {
 	m.ticks.Inc()
@@ -94,8 +84,6 @@ func (m *metrics) observe(v *sre.View) {
 		}
 	}
 	m.inForce.Set(float64(live))
-	m.approvals.Set(float64(counts[sre.AwaitingApproval]))
 	m.paused.Set(float64(len(v.Pauses)))
 	m.warm.Set(v.WarmUp)
-	m.services.Set(float64(v.Services))
 }

@@ -125,8 +125,13 @@ func (a *Agent) explain(t *turn, inc *sre.Incident) {
 	case inc.State == sre.Suspected:
 		e.Summary = n.Title + fmt.Sprintf(": suspected for %s, diagnosed after %s", t.now.Sub(inc.OpenedAt).Round(time.Second), a.cfg.Timing.SuspectFor)
 	}
-	if inc.Decision != nil {
-		e.Stance, e.Reasons = inc.Decision.Stance, inc.Decision.Reasons
+	switch decided := inc.Decision; {
+	case decided == nil:
+	case t.seeing && inc.State == sre.AwaitingApproval: // a yes would be weighed like this now
+		now := a.gate.Decide(a.question(t, inc))
+		e.Stance, e.Reasons = now.Stance, now.Reasons
+	default:
+		e.Stance, e.Reasons = decided.Stance, decided.Reasons
 	}
 	a.explained = append(a.explained, e)
 }
