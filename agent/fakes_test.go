@@ -28,9 +28,10 @@ type world struct {
 	sticky    bool // stays well once cured, until the trigger is pulled again
 	blind     bool
 	lever     *fakeLever
-	worsened  bool    // acting makes it worse
-	odd       float64 // what the traffic of web is said to be, where not 0
-	entryGone bool    // the traffic of the entry cannot be read
+	held      func() int // levers in force, where others than lever have them
+	worsened  bool       // acting makes it worse
+	odd       float64    // what the traffic of web is said to be, where not 0
+	entryGone bool       // the traffic of the entry cannot be read
 }
 
 func (w *world) troubled() bool {
@@ -42,6 +43,9 @@ func (w *world) troubled() bool {
 		if e.action.Kind == w.kind && w.now.Before(e.expires) {
 			n++
 		}
+	}
+	if w.held != nil {
+		n = w.held()
 	}
 	if w.cures > 0 && n >= w.cures {
 		if w.sticky {

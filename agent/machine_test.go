@@ -31,7 +31,7 @@ func (w watched) Append(ctx context.Context, rs []sre.Record) error {
 }
 
 // machineLease is short, so that a life is long enough to see it end.
-const machineLease = 25 * time.Second
+const machineLease = 20 * time.Second
 
 // life is one random life of an agent, with everything that it is held to.
 type life struct {
@@ -55,7 +55,8 @@ func newLife(t *rapid.T, tb testing.TB) *life {
 			r.mind.says = func(c sre.Check) (sre.Verdict, bool) { return sre.Inconclusive, c.Expr == "sick" }
 		}
 		r.mind.twins = rapid.Bool().Draw(t, "twins")
-		r.w.cures = rapid.SampledFrom([]int{0, 99}).Draw(t, "cures")
+		r.w.cures, r.w.sticky = rapid.SampledFrom([]int{1, 2, 99}).Draw(t, "cures"), false
+		r.w.held = func() int { return len(l.k.ours()) }
 	})
 	l.rebuild()
 	l.twin, _ = newWith(l.cfg, l.a.ports, l.a.mind)
@@ -101,7 +102,7 @@ func (l *life) happen() {
 		service := rapid.SampledFrom([]string{"web", "api"}).Draw(l.rt, "lever")
 		l.k.manners[service] = rapid.SampledFrom([]manner{fine, fine, refuses, fails, drops, mute, late, unseen, dead}).Draw(l.rt, "how")
 	}
-	if l.oneIn(40, "foreign") {
+	if l.oneIn(60, "foreign") {
 		for _, name := range l.k.ours()[:min(1, len(l.k.ours()))] {
 			s := l.k.set[name[:strings.Index(name, " by ")]]
 			s.owner, s.epoch, s.seq = ownerOf, s.epoch+1_000_000, 0
@@ -122,7 +123,7 @@ func (l *life) happen() {
 
 // people draws what is asked of the agent.
 func (l *life) people() {
-	if l.desk.view == nil || !l.oneIn(4, "somebody") {
+	if l.desk.view == nil || !l.oneIn(8, "somebody") {
 		return
 	}
 	for _, inc := range l.desk.view.Incidents[:min(2, len(l.desk.view.Incidents))] {
