@@ -1,9 +1,6 @@
 package sre
 
-import (
-	"slices"
-	"time"
-)
+import "slices"
 
 // SignalKind says what a measurement tells about a service or an edge: the four
 // golden signals (SRE book, chapter 6) and the ones that precede a cascade.
@@ -112,10 +109,4 @@ func (l Limit) Of(n int) int {
 	}
 	byShare := max(int(l.Percent*float64(n)/100), 1)
 	return min(byShare, l.Number)
-}
-
-// Window is a span of time, From inclusive, To exclusive.
-type Window struct {
-	From time.Time `json:"from"`
-	To   time.Time `json:"to"`
 }
