@@ -31,5 +31,5 @@ done
 for p in sources remediators oncall audit; do
 	deny $p "$logic|replay|demo|cmd"
 done
-deny replay "sources|plugins|oncall|demo|cmd"
+deny replay "sources|remediators|plugins|oncall|audit|demo|cmd"
 exit $bad

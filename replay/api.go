@@ -1,10 +1,12 @@
 package replay
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"runtime"
@@ -38,6 +40,40 @@ func (s *Store) Handler() http.Handler {
 	mux.HandleFunc("GET /-/ready", s.alive("Prometheus Server is Ready.\n"))
 	return mux
 }
+
+// Transport answers requests in the place of a Prometheus, in the caller's own
+// goroutine and without a socket.
+func (s *Store) Transport() http.RoundTripper { return direct{s.Handler()} }
+
+type direct struct{ handler http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	w := &answerWriter{header: http.Header{}, code: http.StatusOK}
+	if r.Body == nil {
+		r = r.Clone(r.Context())
+		r.Body = http.NoBody
+	}
+	d.handler.ServeHTTP(w, r)
+	return &http.Response{
+		StatusCode: w.code, Status: http.StatusText(w.code), Header: w.header, Request: r,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Body: io.NopCloser(&w.body), ContentLength: int64(w.body.Len()),
+	}, nil
+}
+
+// answerWriter keeps an answer in memory.
+type answerWriter struct {
+	header http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+func (w *answerWriter) Header() http.Header         { return w.header }
+func (w *answerWriter) WriteHeader(code int)        { w.code = code }
+func (w *answerWriter) Write(p []byte) (int, error) { return w.body.Write(p) }
 
 // envelope is the outer JSON object of every answer.
 type envelope struct {

@@ -20,11 +20,19 @@ func serve(t *testing.T, s *Store) (string, promv1.API) {
 	t.Helper()
 	srv := httptest.NewServer(s.Handler())
 	t.Cleanup(srv.Close)
-	client, err := api.NewClient(api.Config{Address: srv.URL, Client: srv.Client()})
+	client, err := newClient(srv.URL, srv.Client().Transport)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return srv.URL, promv1.NewAPI(client)
+	return srv.URL, client
+}
+
+func newClient(address string, transport http.RoundTripper) (promv1.API, error) {
+	client, err := api.NewClient(api.Config{Address: address, RoundTripper: transport})
+	if err != nil {
+		return nil, err
+	}
+	return promv1.NewAPI(client), nil
 }
 
 func filled(t *testing.T) *Store {

@@ -18,6 +18,12 @@ type Options struct {
 	Registerer prometheus.Registerer // nil registers nothing
 	Now        func() time.Time      // nil is time.Now; measures queries and dates reports that carry no time
 	Interval   time.Duration         // of ticks; 0 is 15s
+	// Transport, where set, takes the place of the network between the source
+	// and its Prometheus: a recording answers there in a replay. Its answers are
+	// not bounded.
+	Transport http.RoundTripper
+	// Topology, where set, is used instead of the topology file.
+	Topology *Topology
 }
 
 // Source reads Prometheus, a topology file and Jaeger. It implements
@@ -68,8 +74,8 @@ func New(cfg Config, o Options) (*Source, error) {
 		return nil, faults
 	}
 	o = o.withDefaults()
-	var topology *Topology
-	if cfg.Topology.File != "" {
+	topology := o.Topology
+	if topology == nil && cfg.Topology.File != "" {
 		t, err := LoadTopology(cfg.Topology.File)
 		if err != nil {
 			return nil, err

@@ -75,6 +75,9 @@ func newStore(cfg PrometheusConfig, o Options, m *metrics) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Transport != nil {
+		client = &http.Client{Transport: o.Transport}
+	}
 	c, err := api.NewClient(api.Config{Address: cfg.URL, Client: client})
 	if err != nil {
 		return nil, fmt.Errorf("make the prometheus client: %w", err)
