@@ -20,6 +20,7 @@ type Rehearsal struct {
 	Levers     map[string]sre.Remediator
 	Forecaster sre.Forecaster // optional
 	People     People         // optional; nobody answers without
+	Memory     []sre.Record   // what the agent remembers: a trail from its first record on; not part of the time line
 	Start, End time.Time      // the first tick, and the last instant at which one may fall
 	Log        *slog.Logger   // nil discards
 	// Pace is called before every tick, to make time pass for those who watch.
@@ -102,6 +103,9 @@ func (r Rehearsal) Run(ctx context.Context) (*Timeline, error) {
 	if err != nil {
 		return line, err
 	}
+	if err := a.Restore(remembered(r.Memory)); err != nil {
+		return line, err
+	}
 	for at := r.Start; !at.After(r.End); at = at.Add(r.Agent.Interval) {
 		if err := ctx.Err(); err != nil {
 			return line, context.Cause(ctx)
@@ -134,6 +138,16 @@ func (r Rehearsal) Run(ctx context.Context) (*Timeline, error) {
 		}
 	}
 	return line, nil
+}
+
+func remembered(memory []sre.Record) iter.Seq2[sre.Record, error] {
+	return func(yield func(sre.Record, error) bool) {
+		for _, r := range memory {
+			if !yield(r, nil) {
+				return
+			}
+		}
+	}
 }
 
 // seat is everybody around the agent in a rehearsal: trail, desk and pager.

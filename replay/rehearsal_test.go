@@ -246,6 +246,34 @@ func TestRecordedPeopleAnswerAgain(t *testing.T) {
 	}
 }
 
+// An agent that was stopped in the middle goes on from its trail: what it has
+// asked is not asked again as if nothing had been.
+func TestRehearsalRemembers(t *testing.T) {
+	middle := t0.Add(12 * time.Minute)
+	first := rehearsal(t)
+	first.Agent.Policy.Mode, first.End = sre.Act, middle
+	before := run(t, first)
+	if len(before.Incidents()) != 1 {
+		t.Fatal("no incident before the stop: the test shows nothing")
+	}
+	second := rehearsal(t)
+	second.Agent.Policy.Mode, second.Agent.WarmUp, second.Agent.WarmUpStep = sre.Act, 10*time.Minute, 10*time.Second
+	second.Start, second.Memory = middle.Add(10*time.Second), before.Records
+	after := run(t, second)
+	if after.Records[0].Seq != uint64(len(before.Records)) || after.Records[0].Start.Epoch != 2 {
+		t.Errorf("goes on with record %d, epoch %d", after.Records[0].Seq, after.Records[0].Start.Epoch)
+	}
+	for _, inc := range after.Incidents() {
+		if inc.ID != before.Incidents()[0].ID {
+			t.Errorf("a second incident %s beside %s", inc.ID, before.Incidents()[0].ID)
+		}
+	}
+	second.Memory = before.Records[1:]
+	if _, err := second.Run(context.Background()); err == nil || !strings.Contains(err.Error(), "sequence 1 where 0 was expected") {
+		t.Errorf("a trail without its beginning: %v", err)
+	}
+}
+
 // approves says yes to every question that is open.
 type approves struct{}
 
