@@ -1,0 +1,234 @@
+package backtest
+
+import (
+	"math"
+	"slices"
+)
+
+// deepest is how far down a ranking is looked at.
+const deepest = 5
+
+// fewLabels is the number of answers below which an ECE is mostly noise.
+const fewLabels = 100
+
+// mostBins is how many bins a reliability diagram has.
+const mostBins = 10
+
+// accuracy returns the share of the true services that a ranking has among its
+// first k, of as many as can be there.
+func accuracy(ranking []Suspect, truth []string, k int) float64 {
+	if len(truth) == 0 {
+		return 0
+	}
+	var hits int
+	for _, s := range ranking[:min(k, len(ranking))] {
+		if slices.Contains(truth, s.Service) {
+			hits++
+		}
+	}
+	return float64(hits) / float64(min(k, len(truth)))
+}
+
+// ranksOf scores one ranking per fault.
+func ranksOf(faults []Fault, ranking func(*Fault) []Suspect) Ranks {
+	at := make([][]float64, deepest)
+	var average []float64
+	for i := range faults {
+		f := &faults[i]
+		var sum float64
+		for k := range deepest {
+			x := accuracy(ranking(f), f.Services, k+1)
+			at[k] = append(at[k], x)
+			sum += x
+		}
+		average = append(average, sum/deepest)
+	}
+	return Ranks{AC1: meanOf(at[0]), AC3: meanOf(at[2]), AC5: meanOf(at[4]), Avg5: meanOf(average)}
+}
+
+// answer is one ranking's first suspect: how sure it was, and whether it was
+// right.
+type answer struct {
+	p     float64
+	right float64 // 1 or 0
+}
+
+func answersOf(faults []Fault) []answer {
+	var out []answer
+	for i := range faults {
+		f := &faults[i]
+		if f.Confidence == nil {
+			continue
+		}
+		a := answer{p: f.Confidence.P}
+		if f.OwnRank == 1 {
+			a.right = 1
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+func calibrationOf(answers []answer) Calibration {
+	c := Calibration{N: len(answers), Bins: []Bin{}, RiskCoverage: []RiskCoverage{}, Noise: len(answers) < fewLabels}
+	if c.N == 0 {
+		c.ECE = Share{High: 1}
+		return c
+	}
+	n := float64(c.N)
+	var hits float64
+	for _, a := range answers {
+		c.Brier += (a.p - a.right) * (a.p - a.right) / n
+		hits += a.right
+	}
+	if hits > 0 && hits < n {
+		base := hits / n
+		c.BrierSkill = 1 - c.Brier/(base*(1-base))
+	}
+	c.Bins = binsOf(answers)
+	c.ECE = Share{Value: errorOf(c.Bins), N: c.N}
+	c.ECE.Low, c.ECE.High = bootstrap(c.N, func(drawn []int) float64 {
+		again := make([]answer, len(drawn))
+		for i, k := range drawn {
+			again[i] = answers[k]
+		}
+		return errorOf(binsOf(again))
+	})
+	c.RiskCoverage, c.AURC = riskOf(answers)
+	return c
+}
+
+// binsOf sorts the answers by how sure they are and cuts them into bins of as
+// equal a number as can be. Equal answers are ordered by their outcome, so that
+// the order of the corpus does not choose.
+func binsOf(answers []answer) []Bin {
+	sorted := slices.Clone(answers)
+	slices.SortFunc(sorted, func(a, b answer) int {
+		switch {
+		case a.p != b.p && a.p < b.p, a.p == b.p && a.right < b.right:
+			return -1
+		case a == b:
+			return 0
+		}
+		return 1
+	})
+	count := min(mostBins, len(sorted))
+	bins := make([]Bin, count)
+	for k := range bins {
+		part := sorted[k*len(sorted)/count : (k+1)*len(sorted)/count]
+		b := &bins[k]
+		b.N = len(part)
+		for _, a := range part {
+			b.Predicted += a.p / float64(b.N)
+			b.Observed += a.right / float64(b.N)
+		}
+	}
+	return bins
+}
+
+// errorOf is the expected calibration error of bins.
+func errorOf(bins []Bin) float64 {
+	var sum, n float64
+	for _, b := range bins {
+		sum += float64(b.N) * math.Abs(b.Predicted-b.Observed)
+		n += float64(b.N)
+	}
+	return sum / n
+}
+
+// riskOf returns the share of wrong answers among the most certain ones, for
+// every number of answers given, and its mean over them. Equally certain answers
+// come in any order with the same chance, so their errors count in shares.
+func riskOf(answers []answer) ([]RiskCoverage, float64) {
+	sorted := slices.Clone(answers)
+	slices.SortStableFunc(sorted, func(a, b answer) int {
+		switch {
+		case a.p > b.p:
+			return -1
+		case a.p < b.p:
+			return 1
+		}
+		return 0
+	})
+	out := make([]RiskCoverage, 0, len(sorted))
+	var wrong, area float64
+	for from := 0; from < len(sorted); {
+		to := from
+		var here float64
+		for to < len(sorted) && sorted[to].p == sorted[from].p {
+			here += 1 - sorted[to].right
+			to++
+		}
+		for i := from; i < to; i++ {
+			part := float64(i+1-from) / float64(to-from)
+			risk := (wrong + here*part) / float64(i+1)
+			area += risk / float64(len(sorted))
+			out = append(out, RiskCoverage{Coverage: float64(i+1) / float64(len(sorted)), Risk: risk})
+		}
+		wrong += here
+		from = to
+	}
+	return out, area
+}
+
+// Summarise scores bundles by source. Sources are never pooled: a good figure on
+// an easy corpus would hide a bad one.
+func Summarise(bundles []Bundle) map[string]Summary {
+	by := map[string][]Bundle{}
+	for _, b := range bundles {
+		by[b.Source] = append(by[b.Source], b)
+	}
+	out := make(map[string]Summary, len(by))
+	for source, list := range by {
+		out[source] = summaryOf(list)
+	}
+	return out
+}
+
+func summaryOf(list []Bundle) Summary {
+	var s Summary
+	var faults []Fault
+	var delays, leads, detected []float64
+	var noisy float64
+	for i := range list {
+		b := &list[i]
+		if b.Error != "" {
+			s.Failed++
+			continue
+		}
+		s.Bundles++
+		s.FalseAlarms += b.FalseAlarms
+		s.Actions += b.Actions
+		s.WrongActions += b.WrongActions
+		s.WrongProposals += b.WrongProposals
+		s.FaultFreeSeconds += b.FaultFreeSeconds
+		noisy += b.FaultFreeSeconds * b.TimeInAlarmRatio
+		faults = append(faults, b.Faults...)
+	}
+	s.Faults = len(faults)
+	for i := range faults {
+		f := &faults[i]
+		hit := 0.
+		if f.DetectedAt != nil {
+			hit = 1
+		}
+		detected = append(detected, hit)
+		if f.DelaySeconds != nil {
+			delays = append(delays, *f.DelaySeconds)
+		}
+		if f.LeadSeconds != nil {
+			leads = append(leads, *f.LeadSeconds)
+		}
+	}
+	s.Detected = meanOf(detected)
+	s.DelaySeconds, s.LeadSeconds = spreadOf(delays), spreadOf(leads)
+	s.Oracle = ranksOf(faults, func(f *Fault) []Suspect { return f.OracleRanking })
+	s.EndToEnd = ranksOf(faults, func(f *Fault) []Suspect { return f.Ranking })
+	s.Settled = ranksOf(faults, func(f *Fault) []Suspect { return f.SettledRanking })
+	if s.FaultFreeSeconds > 0 {
+		s.FalseAlarmsPerDay = float64(s.FalseAlarms) / s.FaultFreeSeconds * 86400
+		s.TimeInAlarmRatio = noisy / s.FaultFreeSeconds
+	}
+	s.Calibration = calibrationOf(answersOf(faults))
+	return s
+}
