@@ -48,9 +48,9 @@ fuzz: ## fuzz every file format for FUZZTIME each
 bench: ## run the benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
 
-e2e: build ## the whole loop on real Prometheus, Alertmanager and HAProxy, installed from Debian
+e2e: build ## the whole loop on real Prometheus, Alertmanager, HAProxy and Chromium, installed from Debian
 	@sh deploy/e2e-install.sh >&2
-	@$(GO) test $(TESTFLAGS) -count=1 -tags e2e -timeout 25m -v ./cmd/sreagent ./remediators
+	@$(GO) test $(TESTFLAGS) -count=1 -tags e2e -timeout 25m -v ./cmd/sreagent ./remediators ./replay/report
 
 demo: build ## run the demo shop without the agent, then with it
 	$(BIN)/sreagent demo
