@@ -21,6 +21,7 @@ import (
 // that is needed for the answer, the cure is applied and verified, and taken
 // back again; every step is told and on record.
 func TestE2ETheLoopFromMetricsToAVerifiedCure(t *testing.T) {
+	began := time.Now()
 	w := startWorld(t, worldOptions{alertmanager: true})
 	a := startAgent(t, w, agentOptions{})
 	w.healthy(t, 15)
@@ -72,6 +73,7 @@ func TestE2ETheLoopFromMetricsToAVerifiedCure(t *testing.T) {
 	appliedOnce(t, w, a.records(t))
 	a.verified(t)
 	tamperingIsFound(t, a)
+	recordedAndReplayed(t, w, a, began)
 }
 
 // promptIsWhole looks at the question as people do.

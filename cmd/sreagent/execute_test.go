@@ -29,3 +29,17 @@ func TestUsageAndItsExitCodes(t *testing.T) {
 		}
 	}
 }
+
+func TestNegativeValuesOfFlags(t *testing.T) {
+	for in, want := range map[string]string{
+		"record --from -2h out":  "record --from=-2h out",
+		"record --from=-2h out":  "record --from=-2h out",
+		"replay x --speed -1":    "replay x --speed=-1",
+		"record -- -2h":          "record -- -2h",
+		"audit show -o json -2h": "audit show -o json -2h",
+	} {
+		if got := strings.Join(joinNegative(strings.Fields(in)), " "); got != want {
+			t.Errorf("%q: got %q, want %q", in, got, want)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -65,10 +66,11 @@ func execute(ctx context.Context, args []string, std streams) int {
 	commands := map[string]command{}
 	for _, register := range []func(*kingpin.Application, map[string]command){
 		registerRun, registerDemo, registerCheck, registerIncidents, registerOperate, registerAudit, registerToken,
+		registerRecord, registerReplay, registerBacktest, registerScenario,
 	} {
 		register(app, commands)
 	}
-	selected, err := app.Parse(args)
+	selected, err := app.Parse(joinNegative(args))
 	if answered {
 		return exitOK
 	}
@@ -84,6 +86,22 @@ func execute(ctx context.Context, args []string, std streams) int {
 		return complain(std.err, f.code, err)
 	}
 	return complain(std.err, exitUsage, err)
+}
+
+// joinNegative writes "--from -2h" as "--from=-2h": the parser would take the
+// value for a flag of its own.
+func joinNegative(args []string) []string {
+	out := make([]string, 0, len(args))
+	for _, arg := range args {
+		n := len(out)
+		negative := len(arg) > 1 && arg[0] == '-' && arg[1] >= '0' && arg[1] <= '9'
+		if negative && n > 0 && strings.HasPrefix(out[n-1], "--") && len(out[n-1]) > 2 && !strings.Contains(out[n-1], "=") {
+			out[n-1] += "=" + arg
+			continue
+		}
+		out = append(out, arg)
+	}
+	return out
 }
 
 // complain says what went wrong where there is somebody to read it.

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kingpin/v2"
+
+	"github.com/sreagent/sreagent/replay/backtest"
+	"github.com/sreagent/sreagent/replay/bundle"
+	"github.com/sreagent/sreagent/replay/report"
+)
+
+type backtestFlags struct {
+	dirs                  []string
+	config, compare, html string
+	resume                string
+	jobs                  int
+	json                  bool
+}
+
+func registerBacktest(app *kingpin.Application, commands map[string]command) {
+	cmd := app.Command("backtest", "Run the agent over a corpus of recorded incidents and score it.")
+	var f backtestFlags
+	cmd.Arg("dir", "Bundles, or folders with bundles in them.").Required().StringsVar(&f.dirs)
+	cmd.Flag("config", "Configuration whose policy, runbooks and detection are used; without one the defaults, with mode act.").StringVar(&f.config)
+	cmd.Flag("compare", "A second configuration: show what would have changed.").StringVar(&f.compare)
+	cmd.Flag("jobs", "Bundles at once; 0 is the number of processors.").Default("0").IntVar(&f.jobs)
+	output := cmd.Flag("output", "text or json.").Short('o').Default("text").Enum("text", "json")
+	cmd.Flag("html", "Write a report to this file.").StringVar(&f.html)
+	cmd.Flag("resume", "File that keeps the results bundle by bundle; a run that was stopped continues from it.").StringVar(&f.resume)
+	commands[cmd.FullCommand()] = func(ctx context.Context, std streams) error {
+		f.json = *output == "json"
+		return backtestCorpus(ctx, std, f)
+	}
+}
+
+func backtestCorpus(ctx context.Context, std streams, f backtestFlags) error {
+	if f.jobs < 0 {
+		return fmt.Errorf("--jobs is %d, want 0 or more", f.jobs)
+	}
+	if f.jobs == 0 {
+		f.jobs = runtime.GOMAXPROCS(0)
+	}
+	paths, err := findBundles(f.dirs)
+	if err != nil {
+		return failed(err)
+	}
+	result, err := backtestWith(ctx, std, f, f.config, f.resume, paths)
+	if err != nil {
+		return err
+	}
+	var comparison *backtest.Comparison
+	if f.compare != "" && !result.Partial {
+		again := f.resume
+		if again != "" {
+			again += ".compare"
+		}
+		other, err := backtestWith(ctx, std, f, f.compare, again, paths)
+		if err != nil {
+			return err
+		}
+		result.Partial = other.Partial
+		comparison = backtest.Compare(result, other)
+	}
+	return tellBacktest(std, f, result, comparison)
+}
+
+func backtestWith(ctx context.Context, std streams, f backtestFlags, config, resume string, paths []string) (*backtest.Result, error) {
+	cfg, err := rehearsalConfig(config)
+	if err != nil {
+		return nil, failed(err)
+	}
+	o := backtest.Options{Jobs: f.jobs, Config: cfg.digest}
+	if resume != "" {
+		if o.Done, err = readPartial(resume, cfg.digest); err != nil {
+			return nil, failed(err)
+		}
+	}
+	progress := newMeter(std.err, "backtest", len(o.Done), len(paths))
+	kept := slices.Clone(o.Done)
+	var keeping error
+	o.OnBundle = func(b backtest.Bundle) {
+		progress.step()
+		kept = append(kept, b)
+		if resume != "" && keeping == nil {
+			keeping = writeFile(resume, func(w io.Writer) error {
+				return backtest.WriteResult(w, &backtest.Result{Bundles: kept, Partial: true, Config: cfg.digest})
+			})
+		}
+	}
+	var recordings []backtest.Recording
+	for _, path := range paths {
+		recordings = append(recordings, recordingOf(path, cfg))
+	}
+	result, err := backtest.Run(ctx, recordings, o)
+	progress.close()
+	if err != nil && !result.Partial || keeping != nil {
+		return nil, failed(errors.Join(err, keeping))
+	}
+	return result, nil
+}
+
+// recordingOf opens a bundle only when its turn comes, so that a large corpus
+// does not fill the memory.
+func recordingOf(path string, cfg *loaded) backtest.Recording {
+	return backtest.Recording{ID: bundleName(path), Open: func(ctx context.Context) (*backtest.Session, error) {
+		b, err := openBundle(path)
+		if err != nil {
+			return nil, err
+		}
+		dir, remove, err := scratch()
+		if err != nil {
+			return nil, err
+		}
+		r, err := rehearse(ctx, b, cfg, dir, slog.New(slog.DiscardHandler))
+		if err != nil {
+			remove()
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		return &backtest.Session{
+			Subject: backtest.Subject{Incident: b.Incident, Changes: b.Changes, Interval: time.Duration(b.Incident.Interval)},
+			Samples: r.samples, Rehearsal: r.Rehearsal,
+			Close: func() error {
+				defer remove()
+				return r.close()
+			},
+		}, nil
+	}}
+}
+
+// bundleName is the name of a bundle without what an archive's adds to it.
+func bundleName(path string) string {
+	name := filepath.Base(filepath.Clean(path))
+	for _, end := range archiveEndings {
+		name = strings.TrimSuffix(name, end)
+	}
+	return name
+}
+
+var archiveEndings = []string{".tar.zst", ".tar.gz", ".tgz", ".tar"}
+
+// readPartial reads what an earlier run left.
+func readPartial(path, config string) ([]backtest.Bundle, error) {
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("resume: %w", err)
+	}
+	result, err := backtest.ReadResult(file)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return nil, fmt.Errorf("resume %s: %w", path, err)
+	}
+	done, err := result.Resume(config)
+	if err != nil {
+		return nil, fmt.Errorf("resume %s: %w; remove the file to start anew", path, err)
+	}
+	return done, nil
+}
+
+// findBundles returns the bundles among the paths and directly below them,
+// sorted within each.
+func findBundles(paths []string) ([]string, error) {
+	var out []string
+	for _, path := range paths {
+		if isBundle(path) {
+			out = append(out, path)
+			continue
+		}
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, fmt.Errorf("find bundles: %w", err)
+		}
+		n := len(out)
+		for _, e := range entries {
+			if p := filepath.Join(path, e.Name()); isBundle(p) {
+				out = append(out, p)
+			}
+		}
+		if len(out) == n {
+			return nil, fmt.Errorf("%s: no bundle here: a bundle is a folder with an %s, or a .tar.zst of one", path, bundle.IncidentFile)
+		}
+	}
+	return out, nil
+}
+
+func isBundle(path string) bool {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	if !info.IsDir() {
+		name := filepath.Base(path)
+		return slices.ContainsFunc(archiveEndings, func(end string) bool { return strings.HasSuffix(name, end) })
+	}
+	_, err = os.Stat(filepath.Join(path, bundle.IncidentFile))
+	return err == nil
+}
+
+func tellBacktest(std streams, f backtestFlags, result *backtest.Result, comparison *backtest.Comparison) error {
+	if f.html != "" {
+		if err := writeFile(f.html, func(w io.Writer) error { return report.Backtest(w, result, comparison) }); err != nil {
+			return failed(err)
+		}
+	}
+	var err error
+	switch {
+	case f.json:
+		enc := json.NewEncoder(std.out)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		err = enc.Encode(struct {
+			*backtest.Result
+			Comparison *backtest.Comparison `json:"comparison,omitempty"`
+		}{result, comparison})
+	default:
+		err = backtest.WriteText(std.out, result)
+		if comparison != nil {
+			err = errors.Join(err, backtest.WriteComparison(std.out, comparison))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	broken := 0
+	for _, b := range result.Bundles {
+		if b.Error != "" {
+			broken++
+			_, _ = fmt.Fprintf(std.err, "sreagent: %s: %s\n", b.ID, b.Error)
+		}
+	}
+	switch {
+	case result.Partial:
+		hint := ""
+		if f.resume != "" {
+			hint = "; the same command continues it"
+		}
+		return failed(fmt.Errorf("stopped: the report is partial, %d bundles are done%s", len(result.Bundles), hint))
+	case broken > 0:
+		return failed(fmt.Errorf("%d of %d bundles could not be used", broken, len(result.Bundles)))
+	}
+	return nil
+}
+
