@@ -42,7 +42,7 @@ tidy-check: ## check that go.mod is tidy
 fuzz: ## fuzz every file format for FUZZTIME each
 	@for pkg in $$($(GO) list $(PKG)); do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 20x $$pkg || exit 1; \
 		done; done
 
 bench: ## run the benchmarks with allocations

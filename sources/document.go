@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -40,6 +41,9 @@ func (d *document) decode(content []byte, into any) (faults sre.Faults) {
 			faults = sre.Faults{{Path: d.name, Problem: "is not readable as YAML"}}
 		}
 	}()
+	if line := tooDeep(content); line > 0 {
+		return sre.Faults{{Path: fmt.Sprintf("%s:%d", d.name, line), Problem: "is nested too deep", Allowed: fmt.Sprintf("%d levels", maxDepth)}}
+	}
 	file, err := parser.ParseBytes(content, 0)
 	if err != nil {
 		return d.syntax(err)
@@ -55,6 +59,37 @@ func (d *document) decode(content []byte, into any) (faults sre.Faults) {
 		return d.syntax(err)
 	}
 	return nil
+}
+
+// maxDepth is far more than any file of ours needs. The parser's memory grows
+// with the square of the depth, so that three megabytes of brackets would fill
+// a machine.
+const maxDepth = 64
+
+// tooDeep returns the first line at which a file may be nested deeper than
+// maxDepth, and 0 where none is. Brackets count wherever they stand, in text
+// too: more than that many open at once are no query either.
+func tooDeep(content []byte) int {
+	line, open := 0, 0
+	for text := range bytes.Lines(content) {
+		line++
+		indented := len(text) - len(bytes.TrimLeft(text, " -?:"))
+		if indented > 8*maxDepth || bytes.Count(text[:indented], []byte("-"))+bytes.Count(text[:indented], []byte("?")) > maxDepth {
+			return line
+		}
+		for _, c := range text {
+			switch c {
+			case '[', '{', '(':
+				open++
+			case ']', '}', ')':
+				open = max(0, open-1)
+			}
+			if open > maxDepth {
+				return line
+			}
+		}
+	}
+	return 0
 }
 
 func (d *document) syntax(err error) sre.Faults {

@@ -1,6 +1,7 @@
 package sources
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -158,6 +159,9 @@ func validateQueries(queries []SignalQuery) sre.Faults {
 		if q.Query == "" {
 			f.Add(at+".query", "is missing", "PromQL that gives one sample per service or edge")
 		}
+		if len(q.Query) > maxQuery {
+			f.Add(at+".query", fmt.Sprintf("has %d bytes", len(q.Query)), fmt.Sprintf("at most %d", maxQuery))
+		}
 		if !q.Unit.Valid() && q.Unit != UnknownUnit {
 			f.Add(at+".unit", "is "+strconv.Quote(string(q.Unit)), join(append(sre.Units(), UnknownUnit)))
 		}
@@ -175,6 +179,9 @@ func validateQueries(queries []SignalQuery) sre.Faults {
 	}
 	return f
 }
+
+// maxQuery bounds one query in bytes.
+const maxQuery = 64 << 10
 
 func join[S ~string](set []S) string {
 	words := make([]string, len(set))
