@@ -215,7 +215,7 @@ func (d *Stream) hear(at time.Time, rarity float64) float64 {
 }
 
 // deviation compares the sample with the last day: how many robust scales lie
-// between them, negative below.
+// between them, negative below, and far enough where the series has collapsed.
 func (d *Stream) deviation(x float64) (expected, scale, z float64) {
 	if d.day.n < d.cfg.MinSamples {
 		return 0, 0, 0
@@ -227,7 +227,22 @@ func (d *Stream) deviation(x float64) (expected, scale, z float64) {
 		// Counts scatter by the root of their mean, and in practice by more.
 		scale = max(scale, 2*math.Sqrt(max(1, math.Abs(expected))))
 	}
-	return expected, scale, (x - expected) / scale
+	z = (x - expected) / scale
+	if d.collapsed(x) {
+		z = min(z, -2*d.cfg.Threshold)
+	}
+	return expected, scale, z
+}
+
+// collapsed reports whether a series that is always above zero has fallen to
+// less than half of the last day's low. Where the day swings widely, even a
+// fall to nothing is few scales deep.
+func (d *Stream) collapsed(x float64) bool {
+	if d.day.n < daySamples/4 {
+		return false
+	}
+	low := d.day.quantile(.02)
+	return low > 0 && x < low/2 && (d.s.Fractions || low-x > 4*math.Sqrt(low))
 }
 
 // episode opens when enough of the latest samples are far off, and closes when

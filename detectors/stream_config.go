@@ -42,7 +42,7 @@ func DefaultStreamConfig() StreamConfig {
 		Release:     3,
 		Persistence: model.Duration(5 * time.Minute),
 		Calm:        3,
-		Floor:       .1,
+		Floor:       .05,
 		Novelty:     .05,
 		Quiet:       model.Duration(24 * time.Hour),
 	}

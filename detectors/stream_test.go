@@ -127,8 +127,8 @@ func TestStreamRaisesAlarms(t *testing.T) {
 			if first.Reason != c.reason {
 				t.Errorf("reason %q, want %q", first.Reason, c.reason)
 			}
-			if math.Abs(first.Expected-100) > 2 || first.Scale != math.Abs(first.Expected)/10 {
-				t.Errorf("expected %g and scale %g, want about 100 and a tenth of it", first.Expected, first.Scale)
+			if math.Abs(first.Expected-100) > 2 || first.Scale != math.Abs(first.Expected)/20 {
+				t.Errorf("expected %g and scale %g, want about 100 and a twentieth of it", first.Expected, first.Scale)
 			}
 		})
 	}
@@ -151,6 +151,42 @@ func TestStreamEndsAlarms(t *testing.T) {
 	}
 	if got := alarms(said); len(got) != 1 {
 		t.Errorf("%d alarms, want one", len(got))
+	}
+}
+
+// TestStreamSeesACollapse: in a wide daily swing a fall to nothing is few
+// scales deep, and raises an alarm all the same; a quiet night does not, and
+// neither do counts that are often small.
+func TestStreamSeesACollapse(t *testing.T) {
+	const step, at = 5 * time.Minute, 2000
+	for _, c := range []struct {
+		name  string
+		shape func(r *dice, i int) float64
+		want  int
+	}{
+		{"nothing at noon", func(r *dice, i int) float64 {
+			if i >= at {
+				return .5
+			}
+			return daily(r, step)(i)
+		}, at + 1},
+		{"a night as ever", func(r *dice, i int) float64 { return daily(r, step)(i) }, -1},
+		{"around zero", func(r *dice, _ int) float64 { return r.normal() }, -1},
+		{"below zero", func(r *dice, _ int) float64 { return -100 + r.normal() }, -1},
+		{"small counts", func(r *dice, i int) float64 {
+			if i >= at {
+				return 0
+			}
+			return math.Floor(4 + 8*r.uniform())
+		}, -1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := dice(12)
+			got := alarms(play(newStream(), step, at+100, func(i int) float64 { return c.shape(&r, i) }))
+			if c.want < 0 && len(got) > 0 || c.want >= 0 && (len(got) == 0 || got[0] != c.want) {
+				t.Errorf("alarms at %d, want the first at %d", got, c.want)
+			}
+		})
 	}
 }
 

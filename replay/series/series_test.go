@@ -137,7 +137,7 @@ func steady(n, at int) string {
 	b.WriteString("timestamp,value\n")
 	start := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 	for i := range n {
-		v := 100 + 5*math.Sin(float64(i*i))
+		v := 100 + 2*math.Sin(float64(i*i))
 		if i >= at && i < at+15 {
 			v = 500
 		}
@@ -160,15 +160,15 @@ func TestDetectSummary(t *testing.T) {
 			To:       "2024-01-01 08:36:00",
 			Value:    500,
 			Expected: sum.Alarms[0].Expected,
-			Scale:    sum.Alarms[0].Expected / 10,
+			Scale:    sum.Alarms[0].Scale,
 			Reason:   detectors.ReasonAbove,
 		}},
 	}
 	if diff := cmp.Diff(want, sum); diff != "" {
 		t.Error(diff)
 	}
-	if sum.Highest < .5 || math.Abs(sum.Alarms[0].Expected-100) > 2 {
-		t.Errorf("highest score %g, expected %g, want above .5 and about 100", sum.Highest, sum.Alarms[0].Expected)
+	if a := sum.Alarms[0]; sum.Highest < .5 || math.Abs(a.Expected-100) > 2 || math.Abs(a.Scale-5) > .1 {
+		t.Errorf("highest score %g, expected %g, scale %g, want above .5, about 100 and 5", sum.Highest, a.Expected, a.Scale)
 	}
 	marked := 0
 	for line := range strings.Lines(out) {
