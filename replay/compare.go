@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/sreagent/sreagent/sre"
 )
 
 // Comparison is how the decisions of a replay differ from recorded ones.
@@ -111,10 +113,10 @@ func actionsText(actions []Planned) string {
 	return b.String()
 }
 
-func paramsText(params map[string]any) string {
+func paramsText(params sre.Params) string {
 	rounded := make(map[string]any, len(params))
 	for name, v := range params {
-		if f, ok := v.(float64); ok {
+		if f, ok := params.Float(name); ok { // what was read back from a trail has floats only
 			v = json.Number(fmt.Sprintf("%.4g", f))
 		}
 		rounded[name] = v

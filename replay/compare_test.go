@@ -79,6 +79,16 @@ func TestCompareLosesNothing(t *testing.T) {
 	})
 }
 
+// A trail that was written and read again has floats where the agent had whole
+// numbers.
+func TestCompareReadsNumbersByValue(t *testing.T) {
+	a, b := decided("a", 0, "cart", sre.Act, 12345), decided("a", 0, "cart", sre.Act, 0)
+	b.Actions[0].Params["rps"] = 12345
+	if c := Compare([]Digest{a}, []Digest{b}, time.Second); !c.Equal() {
+		t.Errorf("12345 is not 12345: %v", c.Changed[0].What)
+	}
+}
+
 func TestDigestTakesThePlanOfItsTick(t *testing.T) {
 	plan := func(service string) *sre.Plan {
 		return &sre.Plan{Cause: service, Steps: []sre.Step{

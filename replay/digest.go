@@ -71,18 +71,3 @@ func digest(d *sre.Decision, inc *sre.Incident) Digest {
 	}
 	return g
 }
-
-// Words writes a decision in one line.
-func (d *Digest) Words() string {
-	s := string(d.Verdict)
-	if d.Runbook != "" {
-		s += " on " + d.Runbook
-	}
-	if d.Step != "" {
-		s += ", " + d.Step
-	}
-	if len(d.Actions) > 0 {
-		s += ": " + actionsText(d.Actions)
-	}
-	return s
-}

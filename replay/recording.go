@@ -40,9 +40,7 @@ type Recording struct {
 // be called.
 func NewRecording(beneath sre.Source, end time.Time, interval time.Duration, changes []sre.Change, outages []Outage) *Recording {
 	sorted := slices.Clone(changes)
-	slices.SortStableFunc(sorted, func(a, b sre.Change) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID))
-	})
+	slices.SortStableFunc(sorted, earlier)
 	return &Recording{beneath: beneath, end: end, interval: interval, changes: sorted, outages: outages}
 }
 
@@ -88,11 +86,11 @@ func (r *Recording) due(seen []sre.Change, at time.Time) []sre.Change {
 	}
 	out := slices.Concat(seen, r.changes[:n])
 	r.changes = r.changes[n:]
-	slices.SortStableFunc(out, func(a, b sre.Change) int {
-		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID))
-	})
+	slices.SortStableFunc(out, earlier)
 	return out
 }
+
+func earlier(a, b sre.Change) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.ID, b.ID)) }
 
 // History returns the past as the source beneath has it, for warm-up before the
 // first tick.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/sreagent/sreagent/agent"
@@ -159,7 +158,7 @@ type seat struct {
 }
 
 func (s *seat) Append(_ context.Context, records []sre.Record) error {
-	s.line.Records = append(s.line.Records, slices.Clone(records)...)
+	s.line.Records = append(s.line.Records, records...)
 	return nil
 }
 

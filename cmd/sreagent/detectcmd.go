@@ -33,7 +33,7 @@ func detectSeries(ctx context.Context, std streams, from, out string, asJSON boo
 	if err != nil {
 		return failed(fmt.Errorf("detect: %w", err))
 	}
-	into := results{out}
+	into := scoreFolder{out}
 	var files []series.File
 	if info.IsDir() {
 		files, err = series.Walk(ctx, os.DirFS(from), into.create, detectors.DefaultStreamConfig())
@@ -78,7 +78,7 @@ func tellSeries(std streams, files []series.File, asJSON bool) error {
 }
 
 // detectOne scores a single file, which must be a series.
-func detectOne(path string, into results) ([]series.File, error) {
+func detectOne(path string, into scoreFolder) ([]series.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("detect: %w", err)
@@ -100,10 +100,10 @@ func detectOne(path string, into results) ([]series.File, error) {
 	return []series.File{{Path: name, Summary: summary}}, nil
 }
 
-// results is the folder that the scores go to.
-type results struct{ dir string }
+// scoreFolder is the folder that the scores go to.
+type scoreFolder struct{ dir string }
 
-func (r results) create(path string) (io.WriteCloser, error) {
+func (r scoreFolder) create(path string) (io.WriteCloser, error) {
 	target := filepath.Join(r.dir, filepath.FromSlash(path))
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return nil, err

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// judge says how a fault was met. The alarm that noticed it becomes owned.
-func (o *Observer) judge(f *span, owned map[*alarm]bool) Fault {
+// judge says how a fault was met. The alarm that noticed it becomes rightful if
+// it did so from its beginning.
+func (o *Observer) judge(f *span, rightful map[*alarm]bool) Fault {
 	out := Fault{
 		Services: slices.Clone(f.Services), Fault: f.Fault.Fault, InjectedAt: f.InjectedAt.UTC(),
 		OracleRanking: []Suspect{}, Ranking: []Suspect{}, SettledRanking: []Suspect{}, Decisions: []Decision{},
@@ -20,7 +21,7 @@ func (o *Observer) judge(f *span, owned map[*alarm]bool) Fault {
 	if a == nil {
 		return out
 	}
-	owned[a] = true
+	rightful[a] = rightful[a] || since.Equal(a.At)
 	since = since.UTC()
 	delay := since.Sub(f.InjectedAt).Seconds()
 	out.DetectedAt, out.DelaySeconds = &since, &delay
@@ -30,23 +31,24 @@ func (o *Observer) judge(f *span, owned map[*alarm]bool) Fault {
 	}
 	out.AlarmService, out.Mechanism = a.Service, string(a.mechanism)
 	first, last := a.view(since), a.view(f.until)
-	out.Ranking, out.SettledRanking = first, last
-	out.OwnRank = rankOf(first, f.Services)
-	if len(first) > 0 {
-		out.Confidence = &Confidence{P: first[0].Probability, Lower: first[0].Probability * a.first.DataQuality}
+	out.Ranking, out.SettledRanking = first.says, last.says
+	out.OwnRank = rankOf(first.says, f.Services)
+	if len(first.says) > 0 {
+		p := first.says[0].Probability
+		out.Confidence = &Confidence{P: p, Lower: p * first.quality}
 	}
 	return out
 }
 
 // view returns what the alarm said at an instant.
-func (a *alarm) view(at time.Time) []Suspect {
-	says := []Suspect{}
+func (a *alarm) view(at time.Time) opinion {
+	held := opinion{says: []Suspect{}}
 	for _, op := range a.opinions {
 		if !op.at.After(at) {
-			says = op.says
+			held = op
 		}
 	}
-	return says
+	return held
 }
 
 // detection returns the alarm that noticed a fault, and since when it did.
@@ -55,7 +57,7 @@ func (o *Observer) detection(f *span) (*alarm, time.Time) {
 	var since time.Time
 	for _, a := range o.alarms {
 		at, ok := f.noticed(a)
-		if ok && o.at(at) != f && !at.Before(f.InjectedAt) {
+		if ok && !o.owns(f, at) && !at.Before(f.InjectedAt) {
 			ok = false // a later fault has begun: it is that one's
 		}
 		if ok && (best == nil || at.Before(since)) {
@@ -109,7 +111,7 @@ func (f *span) first(a *alarm, named time.Time) time.Time {
 func (o *Observer) alert(f *span) (time.Time, bool) {
 	var at time.Time
 	for _, a := range o.subject.Incident.Alerts {
-		if o.at(a.At) == f && (at.IsZero() || a.At.Before(at)) {
+		if o.owns(f, a.At) && (at.IsZero() || a.At.Before(at)) {
 			at = a.At
 		}
 	}

@@ -11,9 +11,9 @@ const z95 = 1.959963984540054
 // resamples is how often a bootstrap draws.
 const resamples = 2000
 
-// wilson returns a proportion with its 95 % Wilson interval. Of nothing, nothing
-// is known: 0 with the interval from 0 to 1.
-func wilson(hits float64, n int) Share {
+// Wilson returns the proportion of hits in n with its 95 % Wilson interval. Of
+// nothing, nothing is known: 0 with the interval from 0 to 1.
+func Wilson(hits float64, n int) Share {
 	if n == 0 {
 		return Share{High: 1}
 	}
@@ -63,7 +63,7 @@ func meanOf(values []float64) Share {
 		whole = whole && (v == 0 || v == 1)
 		same = same && v == values[0]
 	}
-	s := wilson(sum, len(values))
+	s := Wilson(sum, len(values))
 	if whole || same {
 		return s
 	}

@@ -37,7 +37,8 @@ type Subject struct {
 // of the fault, with some grace for detectors that need time: three ticks or
 // three minutes, whichever is more. The earliest one counts as the detection. An
 // alarm that is on when the fault is injected counts only from the tick at which
-// it comes to name a true service. Where the truth gives the time of a human's
+// it comes to name a true service; having begun without a fault it is a false one
+// all the same. Where the truth gives the time of a human's
 // alert as that of the injection, the fault is older than that: an alarm of at
 // most half an hour before then counts from its beginning if it names a true
 // service, with a negative delay.
@@ -74,7 +75,6 @@ type span struct {
 // alarm is an Alarm with how its diagnosis went on.
 type alarm struct {
 	Alarm
-	first     sre.Diagnosis
 	over      time.Time // zero while it lasts
 	opinions  []opinion
 	mechanism sre.Mechanism
@@ -82,8 +82,9 @@ type alarm struct {
 
 // opinion is a diagnosis that held from a tick on.
 type opinion struct {
-	at   time.Time
-	says []Suspect
+	at      time.Time
+	says    []Suspect
+	quality float64 // share of readings that were fresh
 }
 
 func (o opinion) names(services []string) bool {
@@ -92,7 +93,8 @@ func (o opinion) names(services []string) bool {
 
 type taken struct {
 	Decision
-	at time.Time
+	at      time.Time
+	planned []sre.Action
 }
 
 type deed struct {
@@ -172,7 +174,8 @@ func (o *Observer) read(t replay.Tick, r *sre.Record) {
 	case r.Incident != nil && r.Incident.Plan != nil:
 		o.plans[r.IncidentID] = r.Incident.Plan
 	case r.Decision != nil:
-		o.decided = append(o.decided, taken{decisionOf(r.Decision, o.plan(t, r.Decision)), t.At})
+		planned := o.planned(t, r.Decision)
+		o.decided = append(o.decided, taken{decisionOf(r.Decision, planned), t.At, planned})
 	case r.Intent != nil && r.Intent.Permit.Purpose == sre.ToApply:
 		id := r.Intent.Action.ID
 		if !slices.ContainsFunc(o.done, func(d deed) bool { return d.id == id }) {
@@ -183,16 +186,21 @@ func (o *Observer) read(t replay.Tick, r *sre.Record) {
 	}
 }
 
-// plan returns the plan that a decision is about: that of the latest record of
-// the incident, or of the view.
-func (o *Observer) plan(t replay.Tick, d *sre.Decision) *sre.Plan {
-	if p := o.plans[d.Incident]; p != nil && p.Runbook == d.Runbook {
-		return p
+// planned returns the actions of the plan that a decision is about: the one that
+// its incident has when the tick is over, else the one recorded last.
+func (o *Observer) planned(t replay.Tick, d *sre.Decision) []sre.Action {
+	p := o.plans[d.Incident]
+	if inc := incidentOf(t.View, d.Incident); inc != nil && inc.Plan != nil {
+		p = inc.Plan
 	}
-	if inc := incidentOf(t.View, d.Incident); inc != nil {
-		return inc.Plan
+	if p == nil || p.Runbook != d.Runbook {
+		return nil
 	}
-	return nil
+	var out []sre.Action
+	for _, s := range p.Steps {
+		out = append(out, s.Actions...)
+	}
+	return out
 }
 
 func incidentOf(v *sre.View, id string) *sre.Incident {
@@ -210,7 +218,6 @@ func incidentOf(v *sre.View, id string) *sre.Incident {
 func (o *Observer) raise(t replay.Tick, id string) {
 	a := &alarm{Alarm: Alarm{At: t.At.UTC(), Incident: id}}
 	if inc := incidentOf(t.View, id); inc != nil {
-		a.first = inc.Diagnosis
 		a.Service, a.mechanism = inc.Diagnosis.Top().Service, inc.Diagnosis.Top().Mechanism
 		a.opine(t.At, inc.Diagnosis)
 	}
@@ -223,7 +230,7 @@ func (a *alarm) opine(at time.Time, d sre.Diagnosis) {
 	if n := len(a.opinions); n > 0 && sameOrder(a.opinions[n-1].says, d.Hypotheses) {
 		return
 	}
-	a.opinions = append(a.opinions, opinion{at.UTC(), suspectsOf(d.Hypotheses)})
+	a.opinions = append(a.opinions, opinion{at.UTC(), suspectsOf(d.Hypotheses), d.DataQuality})
 }
 
 func sameOrder(old []Suspect, hs []sre.Hypothesis) bool {
@@ -257,11 +264,18 @@ func suspectsOf(hs []sre.Hypothesis) []Suspect {
 // those that last.
 func (o *Observer) at(now time.Time) *span {
 	for _, f := range slices.Backward(o.faults) {
-		if !now.Before(f.InjectedAt) && !now.After(f.until) {
+		if f.lasts(now) {
 			return f
 		}
 	}
 	return nil
+}
+
+func (f *span) lasts(now time.Time) bool { return !now.Before(f.InjectedAt) && !now.After(f.until) }
+
+// owns reports whether an instant belongs to a fault: no later one has begun.
+func (o *Observer) owns(f *span, now time.Time) bool {
+	return f.lasts(now) && o.at(now).InjectedAt.Equal(f.InjectedAt)
 }
 
 // ErrNoTicks says that a run had no tick, so that nothing can be said of it.
@@ -282,12 +296,12 @@ func (o *Observer) Bundle() (Bundle, error) {
 	}
 	o.oracle.finish()
 	b.Faults = make([]Fault, len(o.faults))
-	owned := map[*alarm]bool{}
+	rightful := map[*alarm]bool{}
 	for _, f := range o.faults {
-		b.Faults[f.order] = o.judge(f, owned)
+		b.Faults[f.order] = o.judge(f, rightful)
 	}
 	for _, a := range o.alarms {
-		if o.at(a.At) == nil && !owned[a] {
+		if o.at(a.At) == nil && !rightful[a] {
 			b.FalseAlarms++
 			b.FalseAlarmTargets = append(b.FalseAlarmTargets, a.public())
 		}
@@ -311,7 +325,7 @@ func rankOf(list []Suspect, truth []string) int {
 	return 1 + slices.IndexFunc(list, func(s Suspect) bool { return slices.Contains(truth, s.Service) })
 }
 
-func decisionOf(d *sre.Decision, p *sre.Plan) Decision {
+func decisionOf(d *sre.Decision, planned []sre.Action) Decision {
 	out := Decision{
 		At: d.At.UTC(), Incident: d.Incident, Verdict: d.Stance, Runbook: d.Runbook,
 		Confidence: Confidence{P: d.Confidence.P, Lower: d.Confidence.Lower},
@@ -320,16 +334,11 @@ func decisionOf(d *sre.Decision, p *sre.Plan) Decision {
 	for _, r := range d.Reasons {
 		out.Reasons = append(out.Reasons, cmp.Or(r.Guard, "reason")+" allows "+string(r.Allows)+": "+r.Text)
 	}
-	if p == nil {
-		return out
-	}
-	for _, s := range p.Steps {
-		for _, a := range s.Actions {
-			if a.Params == nil {
-				a.Params = sre.Params{}
-			}
-			out.Actions = append(out.Actions, Action{Kind: a.Kind, Target: a.Target.String(), Params: a.Params})
+	for _, a := range planned {
+		if a.Params == nil {
+			a.Params = sre.Params{}
 		}
+		out.Actions = append(out.Actions, Action{Kind: a.Kind, Target: a.Target.String(), Params: a.Params})
 	}
 	return out
 }

@@ -155,8 +155,8 @@ func TestWhoseAlarmItIs(t *testing.T) {
 		{"before", fault(20, 30, "db"), nil, act{told: 10, from: 10, to: 15, blames: says(10, "db")}, math.NaN(), 0, 1},
 		{"nobody is told", fault(20, 30, "db"), nil, act{told: -1, from: 22, to: 40, blames: says(22, "db")}, math.NaN(), 0, 0},
 		{"on already, and right by chance", fault(20, 30, "db"), nil, act{told: 10, from: 10, to: 40, blames: says(10, "db")}, math.NaN(), 0, 1},
-		{"on already, comes to the cause", fault(20, 30, "db"), nil, act{told: 10, from: 10, to: 40, blames: map[int]string{10: "cart", 24: "db"}}, 4, 1, 0},
-		{"on already, leaves the cause and comes back", fault(20, 30, "db"), nil, act{told: 10, from: 10, to: 40, blames: map[int]string{10: "db", 15: "cart", 26: "db"}}, 6, 1, 0},
+		{"on already, comes to the cause", fault(20, 30, "db"), nil, act{told: 10, from: 10, to: 40, blames: map[int]string{10: "cart", 24: "db"}}, 4, 1, 1},
+		{"on already, leaves the cause and comes back", fault(20, 30, "db"), nil, act{told: 10, from: 10, to: 40, blames: map[int]string{10: "db", 15: "cart", 26: "db"}}, 6, 1, 1},
 		{"on already, comes too late", fault(20, 30, "db"), nil, act{told: 10, from: 10, to: 60, blames: map[int]string{10: "cart", 34: "db"}}, math.NaN(), 0, 1},
 		{"earlier than the human's alert", fault(20, 30, "db"), alert, act{told: 14, from: 13, to: 40, blames: says(13, "db")}, -6, 1, 0},
 		{"earlier, with the cause found at last", fault(20, 30, "db"), alert, act{told: 14, from: 13, to: 40, blames: map[int]string{13: "cart", 22: "db"}}, -6, 0, 0},
@@ -203,6 +203,18 @@ func TestTheEarliestAlarmDetectsAndAnAlarmServesOneFault(t *testing.T) {
 	}
 	if b.Faults[1].AlarmService != "web" || b.FalseAlarms != 0 {
 		t.Errorf("%q detected, %d false alarms", b.Faults[1].AlarmService, b.FalseAlarms)
+	}
+}
+
+func TestTwoFaultsOfOneInstantShareTheirAlarm(t *testing.T) {
+	p := play{
+		until: 60, faults: []bundle.Fault{fault(20, 30, "db"), fault(20, 25, "cart")}, alerts: []bundle.Alert{{At: minute(24)}},
+		acts: []act{{id: "i", told: 22, from: 22, to: 50, blames: says(22, "cart")}},
+	}
+	for i, f := range p.run(t).Faults {
+		if f.DelaySeconds == nil || *f.DelaySeconds != 120 || f.LeadSeconds == nil || *f.LeadSeconds != 120 || f.OwnRank != i {
+			t.Errorf("fault %d: delay %v, lead %v, rank %d", i, f.DelaySeconds, f.LeadSeconds, f.OwnRank)
+		}
 	}
 }
 
@@ -316,6 +328,34 @@ func TestWrongActions(t *testing.T) {
 				t.Errorf("%d decisions of the fault, %d others", len(did.Faults[0].Decisions), len(did.OtherDecisions))
 			}
 		})
+	}
+}
+
+func TestOfTwoFaultsAtOnceEitherMayBeCured(t *testing.T) {
+	shed := func(service string) sre.Action {
+		return sre.Action{ID: "on " + service, Kind: sre.Shed, Target: sre.Target{Lever: "guard", Service: service}}
+	}
+	b := play{until: 60, faults: []bundle.Fault{fault(20, 40, "db"), fault(25, 40, "cart")}, acts: []act{{
+		id: "i", told: 21, from: 21, to: 50, blames: says(21, "db"), decides: map[int]sre.Stance{30: sre.Act, 31: sre.Act, 32: sre.Act},
+		does: map[int]sre.Action{30: shed("db"), 31: shed("cart"), 32: shed("batch")},
+	}}}.run(t)
+	if b.Actions != 3 || b.WrongActions != 1 || len(b.Faults[1].WrongActions) != 1 {
+		t.Errorf("%d wrong of %d: %v", b.WrongActions, b.Actions, b.Faults[1].WrongActions)
+	}
+}
+
+// A plan that is made anew keeps its runbook, and changes nothing of what was
+// asked before.
+func TestAQuestionIsJudgedByThePlanOfItsTime(t *testing.T) {
+	on := func(service string) sre.Action {
+		return sre.Action{Kind: sre.Shed, Target: sre.Target{Lever: "guard", Service: service}}
+	}
+	b := play{until: 60, faults: []bundle.Fault{fault(20, 40, "db")}, acts: []act{{
+		id: "i", told: 21, from: 21, to: 50, blames: says(21, "db"), decides: map[int]sre.Stance{25: sre.Ask, 30: sre.Ask},
+		does: map[int]sre.Action{25: on("cart"), 30: on("db")},
+	}}}.run(t)
+	if got := b.Faults[0].WrongProposals; len(got) != 1 || b.WrongProposals != 1 {
+		t.Errorf("%d wrong proposals: %q, want that of cart", b.WrongProposals, got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package backtest
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -50,7 +51,7 @@ func ranksOf(faults []Fault, ranking func(*Fault) []Suspect) Ranks {
 // right.
 type answer struct {
 	p     float64
-	right float64 // 1 or 0
+	right float64 // 1 or 0; between them where shared with others
 }
 
 func answersOf(faults []Fault) []answer {
@@ -99,19 +100,11 @@ func calibrationOf(answers []answer) Calibration {
 }
 
 // binsOf sorts the answers by how sure they are and cuts them into bins of as
-// equal a number as can be. Equal answers are ordered by their outcome, so that
-// the order of the corpus does not choose.
+// equal a number as can be. Equally certain answers share their outcomes: no
+// order of them, that of the corpus or any other, can tell the right ones apart.
 func binsOf(answers []answer) []Bin {
-	sorted := slices.Clone(answers)
-	slices.SortFunc(sorted, func(a, b answer) int {
-		switch {
-		case a.p != b.p && a.p < b.p, a.p == b.p && a.right < b.right:
-			return -1
-		case a == b:
-			return 0
-		}
-		return 1
-	})
+	sorted := shared(answers)
+	slices.Reverse(sorted)
 	count := min(mostBins, len(sorted))
 	bins := make([]Bin, count)
 	for k := range bins {
@@ -136,37 +129,36 @@ func errorOf(bins []Bin) float64 {
 	return sum / n
 }
 
-// riskOf returns the share of wrong answers among the most certain ones, for
-// every number of answers given, and its mean over them. Equally certain answers
-// come in any order with the same chance, so their errors count in shares.
-func riskOf(answers []answer) ([]RiskCoverage, float64) {
+// shared returns the answers, the most certain first, each of those that are
+// equally certain as right as they are on average.
+func shared(answers []answer) []answer {
 	sorted := slices.Clone(answers)
-	slices.SortStableFunc(sorted, func(a, b answer) int {
-		switch {
-		case a.p > b.p:
-			return -1
-		case a.p < b.p:
-			return 1
-		}
-		return 0
-	})
-	out := make([]RiskCoverage, 0, len(sorted))
-	var wrong, area float64
+	slices.SortFunc(sorted, func(a, b answer) int { return cmp.Compare(b.p, a.p) })
 	for from := 0; from < len(sorted); {
-		to := from
-		var here float64
+		to, hits := from, 0.
 		for to < len(sorted) && sorted[to].p == sorted[from].p {
-			here += 1 - sorted[to].right
+			hits += sorted[to].right
 			to++
 		}
 		for i := from; i < to; i++ {
-			part := float64(i+1-from) / float64(to-from)
-			risk := (wrong + here*part) / float64(i+1)
-			area += risk / float64(len(sorted))
-			out = append(out, RiskCoverage{Coverage: float64(i+1) / float64(len(sorted)), Risk: risk})
+			sorted[i].right = hits / float64(to-from)
 		}
-		wrong += here
 		from = to
+	}
+	return sorted
+}
+
+// riskOf returns the share of wrong answers among the most certain ones, for
+// every number of answers given, and its mean over them.
+func riskOf(answers []answer) ([]RiskCoverage, float64) {
+	sorted := shared(answers)
+	out := make([]RiskCoverage, 0, len(sorted))
+	var wrong, area float64
+	for i, a := range sorted {
+		wrong += 1 - a.right
+		risk := wrong / float64(i+1)
+		area += risk / float64(len(sorted))
+		out = append(out, RiskCoverage{Coverage: float64(i+1) / float64(len(sorted)), Risk: risk})
 	}
 	return out, area
 }

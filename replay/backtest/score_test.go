@@ -97,7 +97,7 @@ func TestWilsonIntervals(t *testing.T) {
 		{0, 10, Share{0, 0, .2775328, 10}},
 		{34, 56, Share{34. / 56, .4763340, .7241958, 56}},
 	} {
-		if diff := cmp.Diff(c.want, wilson(c.hits, c.n), cmpopts.EquateApprox(0, 1e-6)); diff != "" {
+		if diff := cmp.Diff(c.want, Wilson(c.hits, c.n), cmpopts.EquateApprox(0, 1e-6)); diff != "" {
 			t.Errorf("%v of %d: %s", c.hits, c.n, diff)
 		}
 	}
@@ -187,6 +187,19 @@ func TestEquallyCertainAnswersShareTheirErrors(t *testing.T) {
 	}
 	if math.Abs(area-(0+.25+1./3)/3) > 1e-12 {
 		t.Errorf("area %v", area)
+	}
+}
+
+// Twenty answers that all say one half, of which one half is right, are as well
+// calibrated as can be, whichever of them share a bin.
+func TestEquallyCertainAnswersShareTheirBins(t *testing.T) {
+	var answers []answer
+	for i := range 20 {
+		answers = append(answers, answer{.5, float64(i % 2)})
+	}
+	c := calibrationOf(answers)
+	if math.Abs(c.ECE.Value) > 1e-12 {
+		t.Errorf("error %v: %+v", c.ECE.Value, c.Bins)
 	}
 }
 

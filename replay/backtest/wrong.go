@@ -1,6 +1,7 @@
 package backtest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -21,8 +22,8 @@ func (o *Observer) weigh(b *Bundle) {
 		if d.Verdict != sre.Ask {
 			continue
 		}
-		for _, a := range o.planned(d.Decision) {
-			why := o.wrong(f, d.at, a)
+		for _, a := range d.planned {
+			why := o.wrong(d.at, a)
 			if why == "" {
 				continue
 			}
@@ -34,7 +35,7 @@ func (o *Observer) weigh(b *Bundle) {
 	}
 	for _, d := range o.done {
 		f := o.at(d.at)
-		why := o.wrong(f, d.at, d.action)
+		why := o.wrong(d.at, d.action)
 		if why == "" {
 			continue
 		}
@@ -45,40 +46,41 @@ func (o *Observer) weigh(b *Bundle) {
 	}
 }
 
-// planned returns the actions of a decision's plan.
-func (o *Observer) planned(d Decision) []sre.Action {
-	p := o.plans[d.Incident]
-	if p == nil || p.Runbook != d.Runbook {
-		return nil
+// wrong says why an action at an instant is wrong, or nothing. With no fault
+// there is nothing to cure; with several at once, it is enough to cure one.
+func (o *Observer) wrong(at time.Time, a sre.Action) string {
+	what, why := fmt.Sprintf("%s on %s", a.Kind, a.Target), ""
+	for _, f := range slices.Backward(o.faults) {
+		if !f.lasts(at) {
+			continue
+		}
+		amiss := o.amiss(f, a)
+		if amiss == "" {
+			return ""
+		}
+		why = cmp.Or(why, what+": "+amiss)
 	}
-	var out []sre.Action
-	for _, s := range p.Steps {
-		out = append(out, s.Actions...)
-	}
-	return out
+	return cmp.Or(why, fmt.Sprintf("%s at %s: nothing was wrong", what, at.UTC().Format(time.RFC3339)))
 }
 
-// wrong says why an action at an instant is wrong, or nothing. Right are actions
-// on a true cause and on the services between it and the entries, and taking
-// back the change that is to blame; with no fault there is nothing to cure.
-func (o *Observer) wrong(f *span, at time.Time, a sre.Action) string {
-	what := fmt.Sprintf("%s on %s", a.Kind, a.Target)
+// amiss says why an action cannot cure a fault, or nothing. Right are actions on
+// a true cause and on the services between it and the entries, and taking back
+// the change that is to blame.
+func (o *Observer) amiss(f *span, a sre.Action) string {
 	switch {
-	case f == nil:
-		return fmt.Sprintf("%s at %s: nothing was wrong", what, at.UTC().Format(time.RFC3339))
 	case o.graph != nil && !concerned(o.graph, f.Services)[a.Target.Service]:
-		return what + ": the service is neither a cause nor on a way from one to an entry"
+		return "the service is neither a cause nor on a way from one to an entry"
 	case a.Kind != sre.Rollback && a.Kind != sre.KillSwitch || f.Change == nil:
 		return ""
 	case *f.Change == "":
-		return what + ": no change is to blame"
+		return "no change is to blame"
 	}
 	for _, c := range o.subject.Changes {
 		if c.ID == *f.Change && c.Service == a.Target.Service && (c.Kind != sre.Flag || a.Target.Name == "" || a.Target.Name == c.ID) {
 			return ""
 		}
 	}
-	return what + ": another change is to blame"
+	return "another change is to blame"
 }
 
 // concerned returns the causes and the services on a path of callers from one to

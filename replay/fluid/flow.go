@@ -31,7 +31,7 @@ func (m *Model) flow(i int32) {
 	m.account(v, departed, dead, can)
 	if sum > 0 {
 		for j := range v.mix {
-			v.mix[j] += 0.2 * (admitted[j]/sum - v.mix[j])
+			v.mix[j] += (1 - m.fade) * (admitted[j]/sum - v.mix[j])
 		}
 	}
 	m.gauge(v)

@@ -13,6 +13,7 @@ type Model struct {
 	dt    float64 // seconds
 	tick  int64   // steps made
 	calm  float64 // weight of one step in averages over about a second
+	fade  float64 // what one step leaves of averages over about half a second
 	decay float64 // what one step leaves of a breaker's window
 
 	services []service
@@ -124,6 +125,7 @@ func New(b Blueprint) (*Model, error) {
 	b.Services, b.Edges, b.Clients = slices.Clone(b.Services), slices.Clone(b.Edges), slices.Clone(b.Clients)
 	m := &Model{plan: b, dt: b.Step.Seconds()}
 	m.calm = 1 - math.Exp(-m.dt)
+	m.fade = math.Pow(0.8, m.dt/defaultStep.Seconds())
 	m.decay = math.Exp(-m.dt / breakerWindow)
 	m.order = callersFirst(b)
 	m.services = make([]service, len(b.Services))

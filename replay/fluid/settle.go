@@ -228,8 +228,8 @@ func (m *Model) conclude(e *edge) {
 		k.outstanding = max(0, k.outstanding-good-bad)
 		k.failed += bad
 	} else {
-		e.goodEnds = 0.8*e.goodEnds + good
-		if e.badEnds = 0.8*e.badEnds + bad; e.badEnds < 1e-12 {
+		e.goodEnds = m.fade*e.goodEnds + good
+		if e.badEnds = m.fade*e.badEnds + bad; e.badEnds < 1e-12 {
 			e.badEnds = 0
 		}
 		if e.cached {

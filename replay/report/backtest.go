@@ -275,7 +275,7 @@ func sourceOf(source string, r *backtest.Result) sourceView {
 		if b.N <= 0 {
 			continue
 		}
-		low, high := wilson(b.Observed, b.N)
+		low, high := likely(b)
 		v.Bins = append(v.Bins, binView{itoa(b.N), fixed(b.Predicted), fixed(b.Observed), fixed(low), fixed(high)})
 	}
 	return v

@@ -205,14 +205,15 @@ func TestLaneNamesFit(t *testing.T) {
 	}
 }
 
-func TestWilson(t *testing.T) {
-	// Reference values of the Wilson score interval for 8 of 10 and 0 of 5.
+func TestABinIsNoSurerThanItsCases(t *testing.T) {
+	// Reference values of the Wilson score interval for 8 of 10, 0 of 5 and 5 of 5, which is
+	// all that a share above 1 can mean.
 	for _, c := range []struct {
 		share     float64
 		n         int
 		low, high float64
-	}{{0.8, 10, 0.4902, 0.9433}, {0, 5, 0, 0.4345}} {
-		low, high := wilson(c.share, c.n)
+	}{{0.8, 10, 0.4902, 0.9433}, {0, 5, 0, 0.4345}, {1.2, 5, 0.5655, 1}} {
+		low, high := likely(backtest.Bin{N: c.n, Observed: c.share})
 		if math.Abs(low-c.low) > 5e-5 || math.Abs(high-c.high) > 5e-5 {
 			t.Errorf("%v of %d: %.4f to %.4f, want %.4f to %.4f", c.share, c.n, low, high, c.low, c.high)
 		}

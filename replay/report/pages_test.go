@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/html"
 
 	"github.com/sreagent/sreagent/replay/backtest"
+	"github.com/sreagent/sreagent/replay/bundle"
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -343,6 +344,18 @@ func TestReplaySaysWhatAReaderNeeds(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("page does not say %q", want)
 		}
+	}
+}
+
+func TestReplayTellsFaultsByTimeHoweverTheyAreListed(t *testing.T) {
+	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	listed := []bundle.Fault{{Services: []string{"late"}, InjectedAt: start.Add(time.Hour)}, {Services: []string{"early"}, InjectedAt: start}}
+	var page strings.Builder
+	if err := Replay(&page, ReplayReport{Incident: bundle.Incident{Truth: bundle.Truth{Faults: listed}}}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(page.String(), "in early at 12:00:00") || listed[0].Services[0] != "late" {
+		t.Error("the fault that is listed first is told as the first one, or the caller's list was sorted")
 	}
 }
 

@@ -49,6 +49,7 @@ func Replay(w io.Writer, r ReplayReport) error {
 		line = &replay.Timeline{}
 	}
 	in := &r.Incident
+	in.Truth.Faults = slices.SortedStableFunc(slices.Values(in.Truth.Faults), func(a, b bundle.Fault) int { return a.InjectedAt.Compare(b.InjectedAt) })
 	s := tell(line.Records, line.End)
 	input := run{
 		start: line.Start, end: line.End, records: line.Records, graph: r.Graph, series: r.Series, changes: r.Changes,
@@ -63,7 +64,6 @@ func Replay(w io.Writer, r ReplayReport) error {
 		input.truth = append(input.truth, f.Services...)
 		since = append(since, moment{f.InjectedAt, "the fault in " + list(f.Services, 2)})
 	}
-	slices.SortStableFunc(since, func(a, b moment) int { return a.at.Compare(b.at) })
 	c := newClock(line.Start, line.End, since)
 	p := replayPage{Run: input.view(c, s), Compared: r.Compared, Licence: sentence(in.Licence), Notes: sentence(in.Notes)}
 	p.shell = shell{

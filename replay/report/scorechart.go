@@ -56,7 +56,7 @@ func (d dots) Plot(c draw.Canvas, p *plot.Plot) {
 		if b.N <= 0 || !drawable(b.Predicted) || !drawable(b.Observed) {
 			continue
 		}
-		low, high := wilson(b.Observed, b.N)
+		low, high := likely(b)
 		at := vg.Point{X: x(clamp(b.Predicted)), Y: y(clamp(b.Observed))}
 		share := float64(b.N) / float64(most)
 		c.FillPolygon(ink("blind"), []vg.Point{
@@ -69,14 +69,10 @@ func (d dots) Plot(c draw.Canvas, p *plot.Plot) {
 
 func clamp(v float64) float64 { return min(max(v, 0), 1) }
 
-// wilson returns the 95 % interval of a share of n cases.
-func wilson(share float64, n int) (low, high float64) {
-	const z = 1.959964
-	share = clamp(share)
-	k := float64(n)
-	centre := (share + z*z/(2*k)) / (1 + z*z/k)
-	half := z / (1 + z*z/k) * math.Sqrt(share*(1-share)/k+z*z/(4*k*k))
-	return clamp(centre - half), clamp(centre + half)
+// likely returns a bin's 95 % interval of what comes true.
+func likely(b backtest.Bin) (low, high float64) {
+	s := backtest.Wilson(clamp(b.Observed)*float64(b.N), b.N)
+	return s.Low, s.High
 }
 
 // riskCoverage draws the share of wrong answers when only the most certain part

@@ -1,5 +1,5 @@
 // Package world is the simulated system as an agent meets it: a source of
-// snapshots, levers to move, a forecaster to ask, and the truth to judge by.
+// snapshots, levers to move, and a forecaster to ask.
 //
 // A [World] runs a [fluid.Model] in virtual time. Its services are scraped as a
 // Prometheus would scrape them, with offsets, losses and gaps, and every

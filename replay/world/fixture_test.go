@@ -114,3 +114,14 @@ func slowDB(w *World, from, to time.Duration) {
 	})
 	w.At(after(to), func(m *fluid.Model) { m.SetCondition(db, fluid.Well()) })
 }
+
+// users returns how many requests users have wanted so far, and how many were
+// answered well and in time.
+func users(w *World) (good, offered float64) {
+	for c := range w.plan.Clients {
+		t := w.Model().Client(c)
+		good += t.Good
+		offered += t.Offered
+	}
+	return good, offered
+}

@@ -56,10 +56,10 @@ func TestForecastIsExact(t *testing.T) {
 				}
 			}
 			w.AdvanceTo(after(90*time.Second + horizon - judged))
-			w.Goodput()
+			wellBefore, before := users(w)
 			w.AdvanceTo(after(90*time.Second + horizon))
-			good, offered := w.Goodput()
-			want := min(1, good/offered)
+			good, offered := users(w)
+			want := min(1, (good-wellBefore)/(offered-before))
 			if len(got) != 1 || !near(got["gateway"], want) {
 				t.Errorf("forecast %v, it came to %v", got, want)
 			}

@@ -94,7 +94,7 @@ func TestIncidentIsSeen(t *testing.T) {
 	if got := edgeCell(t, s, "cart", "db", "edge_retries"); got.Value < 40 {
 		t.Errorf("edge_retries(cart -> db) is %+v, want above 40", got)
 	}
-	good, offered := w.Goodput()
+	good, offered := users(w)
 	if good >= offered || good <= 0 {
 		t.Errorf("goodput %v of %v, want some and not all", good, offered)
 	}

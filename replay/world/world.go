@@ -74,7 +74,6 @@ type World struct {
 	kept     []*sre.Snapshot
 	guard    *ledger
 	platform *ledger
-	mark     marks
 }
 
 // event is something that a script does at a step.
@@ -111,7 +110,6 @@ func New(b fluid.Blueprint, o Options) (*World, error) {
 	w.seen.init(len(w.graph.Services), len(w.graph.Edges))
 	w.guard = newLedger(w, guardName, guardKinds(), false)
 	w.platform = newLedger(w, platformName, platformKinds(), true)
-	w.mark.init(len(plan.Services))
 	return w, nil
 }
 

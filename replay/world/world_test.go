@@ -117,8 +117,6 @@ func TestConcurrentUse(t *testing.T) {
 				if _, err := w.Lever().Probe(context.Background(), a); err != nil {
 					t.Error(err)
 				}
-				w.Goodput()
-				w.PerService()
 			}
 		})
 	}

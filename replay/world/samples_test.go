@@ -4,71 +4,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sreagent/sreagent/replay/fluid"
 	"github.com/sreagent/sreagent/sre"
 )
-
-// TestGoodput counts from call to call.
-func TestGoodput(t *testing.T) {
-	w := newWorld(t, shop(), nil)
-	w.AdvanceTo(after(30 * time.Second))
-	if good, offered := w.Goodput(); !near(offered, 2400) || good < 2399 {
-		t.Errorf("healthy: %v of %v, want 2400 of 2400", good, offered)
-	}
-	if good, offered := w.Goodput(); good != 0 || offered != 0 {
-		t.Errorf("without time in between: %v of %v", good, offered)
-	}
-	w.At(after(30*time.Second), func(m *fluid.Model) {
-		c := fluid.Well()
-		c.Errors = .5
-		m.SetCondition(gateway, c)
-	})
-	w.AdvanceTo(after(60 * time.Second))
-	w.Goodput()
-	w.AdvanceTo(after(120 * time.Second))
-	// One retry: half of the half that failed is answered after all.
-	if good, offered := w.Goodput(); good/offered < .74 || good/offered > .76 {
-		t.Errorf("with half of the answers failing: %v of %v, want three quarters", good, offered)
-	}
-}
-
-// TestPerService finds who is harmed.
-func TestPerService(t *testing.T) {
-	w := newWorld(t, shop(), nil)
-	w.AdvanceTo(after(30 * time.Second))
-	for _, h := range w.PerService() {
-		if h.Share > 1e-6 || h.Arrived < 1000 {
-			t.Errorf("healthy: %+v", h)
-		}
-	}
-	w.At(after(30*time.Second), func(m *fluid.Model) {
-		c := m.Control(ads)
-		c.Cap = 10
-		m.SetControl(ads, c)
-		bad := fluid.Well()
-		bad.Errors = .2
-		m.SetCondition(db, bad)
-	})
-	w.AdvanceTo(after(90 * time.Second))
-	byName := map[string]Harm{}
-	for _, h := range w.PerService() {
-		byName[h.Service] = h
-	}
-	if h := byName["ads"]; h.Share < .7 || h.Share > .8 { // 10 of 40 per second are let in
-		t.Errorf("shed: %+v, want a share of three quarters", h)
-	}
-	if h := byName["db"]; h.Share < .19 || h.Share > .21 {
-		t.Errorf("failing: %+v, want a share of a fifth", h)
-	}
-	if h := byName["gateway"]; h.Share > .02 { // db is called up to three times
-		t.Errorf("behind retries: %+v", h)
-	}
-	for _, h := range w.PerService() {
-		if h != (Harm{Service: h.Service}) {
-			t.Errorf("without time in between: %+v", h)
-		}
-	}
-}
 
 // TestSamplesDisturbNothing takes samples at odd moments of one world and holds
 // its snapshots against an undisturbed one's.
