@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -27,6 +28,13 @@ type Add func(ref uint64, series labels.Labels, at int64, value float64) (uint64
 // whose time they span, and opens a store on it. Samples of different series
 // need not be in time order, which a store that is appended to would demand.
 func BuildStore(ctx context.Context, dir string, span time.Duration, o StoreOptions, read func(Add) error) (*Store, error) {
+	if err := buildBlock(ctx, dir, span, o, read); err != nil {
+		return nil, err
+	}
+	return OpenStore(dir, o)
+}
+
+func buildBlock(ctx context.Context, dir string, span time.Duration, o StoreOptions, read func(Add) error) (err error) {
 	log := o.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -36,26 +44,46 @@ func BuildStore(ctx context.Context, dir string, span time.Duration, o StoreOpti
 	block := max(4*span, 4*24*time.Hour)
 	w, err := tsdb.NewBlockWriter(log, dir, block.Milliseconds())
 	if err != nil {
-		return nil, fmt.Errorf("make metric block in %s: %w", dir, err)
+		return fmt.Errorf("make metric block in %s: %w", dir, err)
 	}
+	// The database panics where it cannot write its head chunks: on a full disk,
+	// and then again when it is closed.
+	defer func() { err = errors.Join(err, unpanicked(w.Close)) }()
+	return unpanicked(func() error { return fillBlock(ctx, w, read) })
+}
+
+// unpanicked turns a panic with an error into that error.
+func unpanicked(do func() error) (err error) {
+	defer func() {
+		switch cause := recover().(type) {
+		case nil:
+		case runtime.Error:
+			panic(cause) // a mistake of the program, not of the disk
+		case error:
+			err = fmt.Errorf("write metric block: %w", cause)
+		default:
+			panic(cause)
+		}
+	}()
+	return do()
+}
+
+func fillBlock(ctx context.Context, w *tsdb.BlockWriter, read func(Add) error) error {
 	b := &builder{ctx: ctx, writer: w, last: map[uint64]int64{}}
-	err = read(b.add)
+	err := read(b.add)
 	if err == nil {
 		err = b.commit()
 	} else if b.app != nil {
 		err = errors.Join(err, b.app.Rollback())
 	}
-	if err == nil {
-		if b.total == 0 {
-			err = ErrNoSamples
-		} else {
-			_, err = w.Flush(ctx)
-		}
+	switch {
+	case err != nil:
+		return err
+	case b.total == 0:
+		return ErrNoSamples
 	}
-	if err := errors.Join(err, w.Close()); err != nil {
-		return nil, err
-	}
-	return OpenStore(dir, o)
+	_, err = w.Flush(ctx)
+	return err
 }
 
 // builder appends in batches.

@@ -188,3 +188,19 @@ func BenchmarkBuildStore(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(all)*samples*b.N)/b.Elapsed().Seconds(), "samples/s")
 }
+
+// The database panics where it cannot write, on a full disk say. That must end
+// the reading of one recording, not the process.
+func TestPanicOfTheDatabaseIsAnError(t *testing.T) {
+	full := errors.New("no space left on device")
+	_, err := BuildStore(context.Background(), t.TempDir(), time.Hour, StoreOptions{}, func(Add) error { panic(full) })
+	if !errors.Is(err, full) || !strings.Contains(err.Error(), "write metric block") {
+		t.Errorf("error %v", err)
+	}
+	defer func() {
+		if cause := recover(); cause != "a mistake of ours" {
+			t.Errorf("recovered %v", cause)
+		}
+	}()
+	_, _ = BuildStore(context.Background(), t.TempDir(), time.Hour, StoreOptions{}, func(Add) error { panic("a mistake of ours") })
+}

@@ -24,6 +24,8 @@ const (
 	DefaultLookback     = 5 * time.Minute
 	DefaultQueryTimeout = 2 * time.Minute
 	DefaultMaxSamples   = 50_000_000
+
+	subqueryStep = time.Minute // of a subquery that names none
 )
 
 // maxAnnotations bounds the warnings and infos that one answer carries.
@@ -93,13 +95,14 @@ func OpenStore(dir string, o StoreOptions) (*Store, error) {
 	s := &Store{db: db, now: o.Now, log: log}
 	s.newest.Store(newestOf(db))
 	s.engine = promql.NewEngine(promql.EngineOpts{
-		Logger:               log,
-		MaxSamples:           orDefault(o.MaxSamples, DefaultMaxSamples),
-		Timeout:              orDefault(o.Timeout, DefaultQueryTimeout),
-		LookbackDelta:        orDefault(o.Lookback, DefaultLookback),
-		EnableAtModifier:     true,
-		EnableNegativeOffset: true,
-		Parser:               parser.NewParser(parser.Options{}),
+		Logger:                   log,
+		MaxSamples:               orDefault(o.MaxSamples, DefaultMaxSamples),
+		Timeout:                  orDefault(o.Timeout, DefaultQueryTimeout),
+		LookbackDelta:            orDefault(o.Lookback, DefaultLookback),
+		EnableAtModifier:         true,
+		EnableNegativeOffset:     true,
+		NoStepSubqueryIntervalFn: func(int64) int64 { return subqueryStep.Milliseconds() },
+		Parser:                   parser.NewParser(parser.Options{}),
 	})
 	return s, nil
 }

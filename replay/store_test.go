@@ -112,6 +112,20 @@ func TestCounterResetIsNoDrop(t *testing.T) {
 	}
 }
 
+// A subquery may leave its step to the server. The engine has no default of its
+// own and would end the process.
+func TestSubqueryWithoutStep(t *testing.T) {
+	s := openStore(t, StoreOptions{})
+	for i := range 10 {
+		mustAppend(t, s, t0.Add(time.Duration(i)*30*time.Second), Sample{Metric: metric("a"), Value: float64(i % 2)})
+	}
+	at := t0.Add(270 * time.Second).Truncate(time.Minute)
+	want := vector(t, s, "count_over_time(a[3m:1m])", at)
+	if got := vector(t, s, "count_over_time(a[3m:])", at); got != want || !strings.Contains(got, "=> 3") {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestStaleness(t *testing.T) {
 	s := openStore(t, StoreOptions{Lookback: 10 * time.Second})
 	up, gone := metric("up", "service", "cart"), metric("up", "service", "ledger")

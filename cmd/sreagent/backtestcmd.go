@@ -40,10 +40,10 @@ func registerBacktest(app *kingpin.Application, commands map[string]command) {
 	output := cmd.Flag("output", "text or json.").Short('o').Default("text").Enum("text", "json")
 	cmd.Flag("html", "Write a report to this file.").StringVar(&f.html)
 	cmd.Flag("resume", "File that keeps the results bundle by bundle; a run that was stopped continues from it.").StringVar(&f.resume)
-	commands[cmd.FullCommand()] = func(ctx context.Context, std streams) error {
+	commands[cmd.FullCommand()] = safely(func(ctx context.Context, std streams) error {
 		f.json = *output == "json"
 		return backtestCorpus(ctx, std, f)
-	}
+	})
 }
 
 func backtestCorpus(ctx context.Context, std streams, f backtestFlags) error {
@@ -53,63 +53,86 @@ func backtestCorpus(ctx context.Context, std streams, f backtestFlags) error {
 	if f.jobs == 0 {
 		f.jobs = runtime.GOMAXPROCS(0)
 	}
+	// What is wrong with the command shows before the first bundle runs, which
+	// may be hours before the last.
+	cfg, err := rehearsalConfig(f.config)
+	if err = errors.Join(err, writable(f.html), writable(f.resume)); err != nil {
+		return failed(err)
+	}
+	var against *loaded
+	if f.compare != "" {
+		if against, err = rehearsalConfig(f.compare); err != nil {
+			return failed(err)
+		}
+	}
 	paths, err := findBundles(f.dirs)
 	if err != nil {
 		return failed(err)
 	}
-	result, err := backtestWith(ctx, std, f, f.config, f.resume, paths)
+	result, unkept, err := backtestWith(ctx, std, f, cfg, f.resume, paths)
 	if err != nil {
 		return err
 	}
 	var comparison *backtest.Comparison
-	if f.compare != "" && !result.Partial {
+	if against != nil && !result.Partial {
 		again := f.resume
 		if again != "" {
 			again += ".compare"
 		}
-		other, err := backtestWith(ctx, std, f, f.compare, again, paths)
+		other, lost, err := backtestWith(ctx, std, f, against, again, paths)
 		if err != nil {
 			return err
 		}
+		unkept = errors.Join(unkept, lost)
 		result.Partial = other.Partial
 		comparison = backtest.Compare(result, other)
 	}
-	return tellBacktest(std, f, result, comparison)
+	err = tellBacktest(std, f, result, comparison)
+	if unkept != nil {
+		err = failed(errors.Join(err, unkept))
+	}
+	return err
 }
 
-func backtestWith(ctx context.Context, std streams, f backtestFlags, config, resume string, paths []string) (*backtest.Result, error) {
-	cfg, err := rehearsalConfig(config)
-	if err != nil {
-		return nil, failed(err)
-	}
+// backtestWith runs the bundles with one configuration. What could not be kept
+// for a later run is no reason to throw the result away.
+func backtestWith(ctx context.Context, std streams, f backtestFlags, cfg *loaded, resume string, paths []string) (_ *backtest.Result, unkept, err error) {
 	o := backtest.Options{Jobs: f.jobs, Config: cfg.digest}
+	keep := func([]backtest.Bundle) error { return nil }
 	if resume != "" {
 		if o.Done, err = readPartial(resume, cfg.digest); err != nil {
-			return nil, failed(err)
+			return nil, nil, failed(err)
 		}
-	}
-	progress := newMeter(std.err, "backtest", len(o.Done), len(paths))
-	kept := slices.Clone(o.Done)
-	var keeping error
-	o.OnBundle = func(b backtest.Bundle) {
-		progress.step()
-		kept = append(kept, b)
-		if resume != "" && keeping == nil {
-			keeping = writeFile(resume, func(w io.Writer) error {
+		keep = func(kept []backtest.Bundle) error {
+			return writeFile(resume, func(w io.Writer) error {
 				return backtest.WriteResult(w, &backtest.Result{Bundles: kept, Partial: true, Config: cfg.digest})
 			})
 		}
 	}
+	kept := slices.Clone(o.Done)
 	var recordings []backtest.Recording
+	done := 0
 	for _, path := range paths {
-		recordings = append(recordings, recordingOf(path, cfg))
+		one := recordingOf(path, cfg)
+		recordings = append(recordings, one)
+		if slices.ContainsFunc(o.Done, func(b backtest.Bundle) bool { return b.ID == one.ID }) {
+			done++
+		}
+	}
+	progress := newMeter(std.err, "backtest", done, len(paths))
+	o.OnBundle = func(b backtest.Bundle) {
+		progress.step()
+		kept = append(kept, b)
+		if unkept == nil {
+			unkept = keep(kept)
+		}
 	}
 	result, err := backtest.Run(ctx, recordings, o)
 	progress.close()
-	if err != nil && !result.Partial || keeping != nil {
-		return nil, failed(errors.Join(err, keeping))
+	if err != nil && !result.Partial {
+		return nil, nil, failed(err)
 	}
-	return result, nil
+	return result, unkept, nil
 }
 
 // recordingOf opens a bundle only when its turn comes, so that a large corpus
@@ -211,11 +234,6 @@ func isBundle(path string) bool {
 }
 
 func tellBacktest(std streams, f backtestFlags, result *backtest.Result, comparison *backtest.Comparison) error {
-	if f.html != "" {
-		if err := writeFile(f.html, func(w io.Writer) error { return report.Backtest(w, result, comparison) }); err != nil {
-			return failed(err)
-		}
-	}
 	var err error
 	switch {
 	case f.json:
@@ -232,14 +250,17 @@ func tellBacktest(std streams, f backtestFlags, result *backtest.Result, compari
 			err = errors.Join(err, backtest.WriteComparison(std.out, comparison))
 		}
 	}
+	if f.html != "" {
+		err = errors.Join(err, writeFile(f.html, func(w io.Writer) error { return report.Backtest(w, result, comparison) }))
+	}
 	if err != nil {
-		return err
+		return failed(err)
 	}
 	broken := 0
 	for _, b := range result.Bundles {
 		if b.Error != "" {
 			broken++
-			_, _ = fmt.Fprintf(std.err, "sreagent: %s: %s\n", b.ID, b.Error)
+			_, _ = fmt.Fprintln(std.err, safe(fmt.Sprintf("sreagent: %s: %s", b.ID, b.Error)))
 		}
 	}
 	switch {
@@ -254,4 +275,3 @@ func tellBacktest(std streams, f backtestFlags, result *backtest.Result, compari
 	}
 	return nil
 }
-

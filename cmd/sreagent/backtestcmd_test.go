@@ -238,3 +238,59 @@ func TestBacktestOfTheCorpus(t *testing.T) {
 		t.Logf("%s: oracle AC@1 %.2f Avg@5 %.2f, detected %.2f, %.2f false alarms per day", source, s.Oracle.AC1.Value, s.Oracle.Avg5.Value, s.Detected.Value, s.FalseAlarmsPerDay)
 	}
 }
+
+// What is wrong with the command shows before a bundle runs, and what goes wrong
+// with the files beside does not take the result away.
+func TestBacktestLosesNoResult(t *testing.T) {
+	dir := t.TempDir()
+	path := writeBundle(t, dir, "a")
+	none := filepath.Join(dir, "none", "x")
+	for _, args := range [][]string{{"--html", none}, {"--html", dir}, {"--resume", none}, {"--compare", none}} {
+		code, out, errs := commandLine(t.Context(), append([]string{"backtest", path}, args...)...)
+		if code != exitFailed || out != "" || strings.Contains(errs, "100 %") {
+			t.Errorf("%q: exit %d: %s%s", args, code, out, errs)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	gone := filepath.Join(t.TempDir(), "state")
+	if err := os.Mkdir(gone, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	remove := writerFunc(func(p []byte) (int, error) {
+		if bytes.Contains(p, []byte("(1 of 2)")) {
+			if err := os.RemoveAll(gone); err != nil {
+				t.Error(err)
+			}
+		}
+		return errs.Write(p)
+	})
+	writeBundle(t, dir, "b")
+	code := execute(ctx, []string{"backtest", dir, "-o", "json", "--jobs", "1", "--resume", filepath.Join(gone, "r.json"), "--html", filepath.Join(gone, "r.html")},
+		streams{out: &out, err: remove})
+	if got := readBacktest(t, out.String()); code != exitFailed || len(got.Bundles) != 2 || got.Partial {
+		t.Errorf("exit %d, %d bundles", code, len(got.Bundles))
+	}
+	for _, want := range []string{"r.json: ", "r.html: "} {
+		if !strings.Contains(errs.String(), want) {
+			t.Errorf("%q is not in %s", want, errs.String())
+		}
+	}
+}
+
+// The state may hold bundles that this run was not asked for.
+func TestBacktestCountsItsOwnBundles(t *testing.T) {
+	dir, state := t.TempDir(), filepath.Join(t.TempDir(), "state.json")
+	for _, id := range []string{"a", "b", "c"} {
+		writeBundle(t, dir, id)
+	}
+	if code, _, errs := commandLine(t.Context(), "backtest", dir, "--resume", state); code != 0 {
+		t.Fatal(errs)
+	}
+	writeBundle(t, dir, "d")
+	code, _, errs := commandLine(t.Context(), "backtest", filepath.Join(dir, "c"), filepath.Join(dir, "d"), "--resume", state)
+	if code != 0 || errs != "backtest: 100 % (2 of 2)\n" {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}

@@ -45,9 +45,9 @@ func registerCheck(app *kingpin.Application, commands map[string]command) {
 	recorded := check.Command("bundle", "Check a recorded incident, every file and sample of it.")
 	bundlePath := recorded.Arg("bundle", "Folder or archive of the recording.").Required().String()
 	bundleOutput := recorded.Flag("output", "text or json.").Short('o').Default("text").Enum("text", "json")
-	commands[recorded.FullCommand()] = func(ctx context.Context, std streams) error {
+	commands[recorded.FullCommand()] = safely(func(ctx context.Context, std streams) error {
 		return checkBundle(ctx, std, *bundlePath, *bundleOutput == "json")
-	}
+	})
 
 	webConfig := check.Command("web-config", "Check a file with TLS and basic authentication of the API.")
 	webFile := webConfig.Arg("file", "Web configuration file.").Required().String()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -26,10 +27,16 @@ func newMeter(to io.Writer, what string, done, total int) *meter {
 	if f, ok := to.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		m.bar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(to), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
-			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(30), progressbar.OptionClearOnFinish())
+			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetWidth(barWidth(width(f), len(what), total)), progressbar.OptionClearOnFinish())
 		_ = m.bar.Set(done)
 	}
 	return m
+}
+
+// barWidth leaves room on a line for what stands around the bar: percentage,
+// count and times. A bar that wraps is never wiped away again.
+func barWidth(columns, what, total int) int {
+	return max(1, min(30, columns-what-2*len(strconv.Itoa(total))-32))
 }
 
 // step notes that one more of the total is done.

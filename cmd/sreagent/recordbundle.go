@@ -36,7 +36,7 @@ func (r *recording) assemble(ctx context.Context) error {
 		return fmt.Errorf("read what was written: %w", report.Problems)
 	}
 	for _, warning := range report.Warnings {
-		if _, err := fmt.Fprintf(r.std.err, "note: %s\n", warning); err != nil {
+		if _, err := fmt.Fprintln(r.std.err, safe("note: "+warning)); err != nil {
 			return err
 		}
 	}

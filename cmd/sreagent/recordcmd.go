@@ -57,9 +57,9 @@ func registerRecord(app *kingpin.Application, commands map[string]command) {
 	cmd.Flag("trail", "Folder of the audit trail to take the agent's records from; that of the configuration where it is not given.").StringVar(&flags.trail)
 	cmd.Flag("no-trail", "Leave the agent's records out.").BoolVar(&flags.noTrail)
 	cmd.Flag("memory", "Take the agent's records from before the span too, so that a replay begins with what the agent knew.").BoolVar(&flags.memory)
-	commands[cmd.FullCommand()] = func(ctx context.Context, std streams) error {
+	commands[cmd.FullCommand()] = safely(func(ctx context.Context, std streams) error {
 		return record(ctx, flags, std, time.Now(), sources.RecorderOptions{})
-	}
+	})
 }
 
 // recording is one recording under way.
@@ -93,6 +93,9 @@ func record(ctx context.Context, flags recordFlags, std streams, now time.Time, 
 		}
 	}
 	flags.out = filepath.Clean(flags.out)
+	if other := otherArchive(flags.out); other != "" {
+		return fmt.Errorf("%s: a %s is read but not written; allowed: a new folder, or a name that ends in %s", flags.out, other, archiveSuffix)
+	}
 	plan, err := makePlan(flags, cfg, now)
 	if err != nil {
 		return err

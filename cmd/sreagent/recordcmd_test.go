@@ -124,6 +124,7 @@ func TestMistakesInACommandAreNamed(t *testing.T) {
 		{func(f *recordFlags) { f.configFile = filepath.Join(r.dir, "missing.yaml") }, "read configuration", exitFailed},
 		{func(f *recordFlags) { f.from = "never" }, `--from: "never" is no time`, exitUsage},
 		{func(f *recordFlags) { f.url = "http://user:secret@host" }, "--url: url: carries a user name", exitUsage},
+		{func(f *recordFlags) { f.out += ".tar.gz" }, "a .tar.gz is read but not written", exitUsage},
 		{func(f *recordFlags) { f.trail, f.noTrail = "x", true }, "--trail and --no-trail", exitUsage},
 		{func(f *recordFlags) { f.trail = filepath.Join(r.dir, "nowhere") }, "no trail here", exitUsage},
 	} {

@@ -87,11 +87,17 @@ func makePlan(flags recordFlags, cfg *loaded, now time.Time) (*recordPlan, error
 	case !p.Start.Before(p.End):
 		return nil, fmt.Errorf("--from %s and --to %s hold no two ticks of %s", from.Format(time.RFC3339), to.Format(time.RFC3339), interval)
 	}
+	if p.End.Sub(p.Start) > bundle.MaxSpan {
+		return nil, fmt.Errorf("--from %s is too long before --to %s; allowed: %d days", from.Format(time.RFC3339), to.Format(time.RFC3339), bundle.MaxSpan/(24*time.Hour))
+	}
 	if err := p.selectFor(cfg); err != nil {
 		return nil, err
 	}
 	if p.chunks() > mostChunks {
 		return nil, fmt.Errorf("--chunk %s makes %d chunks; allowed: %d", flags.chunk, p.chunks(), mostChunks)
+	}
+	if ticks := p.End.Sub(p.Start) / interval; ticks >= bundle.MaxTicks {
+		return nil, fmt.Errorf("--interval %s makes %d ticks; allowed: fewer than %d", interval, ticks, bundle.MaxTicks)
 	}
 	return p, p.digest(cfg)
 }

@@ -86,6 +86,8 @@ func TestAPlanRefusesWhatCannotBeRecorded(t *testing.T) {
 		{recordFlags{from: "-1h", interval: 2 * time.Hour}, "--interval is 2h0m0s"},
 		{recordFlags{from: "-1h", chunk: time.Millisecond}, "--chunk is 1ms"},
 		{recordFlags{from: "-10y", chunk: time.Second}, "chunks; allowed: 1000000"},
+		{recordFlags{from: "0001-01-01T00:00:00Z"}, "is too long before --to 2026-03-01T14:00:03Z; allowed: 7320 days"},
+		{recordFlags{from: "-1y", interval: time.Second}, "--interval 1s makes 31536000 ticks; allowed: fewer than 10000000"},
 	} {
 		if c.flags.chunk == 0 {
 			c.flags.chunk = 30 * time.Minute

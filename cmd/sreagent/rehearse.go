@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/sreagent/sreagent/agent"
@@ -83,7 +84,7 @@ func checkBundle(ctx context.Context, std streams, path string, asJSON bool) err
 		}
 	} else {
 		for _, w := range r.Warnings {
-			_, _ = fmt.Fprintf(std.err, "%s: warning: %s\n", path, w)
+			_, _ = fmt.Fprintln(std.err, safe(fmt.Sprintf("%s: warning: %s", path, w)))
 		}
 	}
 	if !r.OK() {
@@ -118,22 +119,26 @@ func rehearse(ctx context.Context, b *bundle.Bundle, cfg *loaded, dir string, lo
 	if err != nil {
 		return nil, err
 	}
+	var read []bundle.Selector
+	seen := false // some signal finds a series: a recording of something else must not pass for a quiet system
 	for _, q := range signals {
-		if _, err := bundle.Selectors(q.Query); err != nil {
+		selectors, err := bundle.Selectors(q.Query)
+		if err != nil {
 			return nil, fmt.Errorf("signals.yaml: signal %s: %w", q.Name, err)
 		}
+		read, seen = append(read, selectors...), seen || len(selectors) == 0
 	}
 	topology, err := sources.ParseTopology("topology.yaml", b.Topology)
 	if err != nil {
 		return nil, err
 	}
-	interval := time.Duration(b.Incident.Interval)
 	r := &rehearsed{bundle: b}
 	store, err := replay.BuildStore(ctx, dir, b.Incident.End.Sub(b.Incident.Start), replay.StoreOptions{}, func(add replay.Add) error {
 		var refs []uint64 // by index of the series
 		return b.Samples(ctx, func(s bundle.Series, at int64, value float64) error {
 			for s.Index >= len(refs) {
 				refs = append(refs, 0)
+				seen = seen || slices.ContainsFunc(read, func(one bundle.Selector) bool { return one.Selects(s.Labels) })
 			}
 			r.samples++
 			var err error
@@ -144,6 +149,16 @@ func rehearse(ctx context.Context, b *bundle.Bundle, cfg *loaded, dir string, lo
 	if err != nil {
 		return nil, err
 	}
+	if !seen {
+		return nil, errors.Join(errors.New("signals.yaml: none of the signals finds a series in the recording"), store.Close())
+	}
+	return r, r.connect(cfg, store, signals, topology, log)
+}
+
+// connect puts the agent's ports around a store, which it closes where it fails.
+func (r *rehearsed) connect(cfg *loaded, store *replay.Store, signals []sources.SignalQuery, topology *sources.Topology, log *slog.Logger) error {
+	b := r.bundle
+	interval := time.Duration(b.Incident.Interval)
 	asked := cfg.Config
 	asked.Prometheus.URL = "http://recording.invalid" // answered in this process
 	asked.Prometheus.MaxQueriesPerTick = max(asked.Prometheus.MaxQueriesPerTick, len(signals))
@@ -155,11 +170,12 @@ func rehearse(ctx context.Context, b *bundle.Bundle, cfg *loaded, dir string, lo
 		Transport: store.Transport(), Topology: topology,
 	})
 	if err != nil {
-		return nil, errors.Join(err, store.Close())
+		return errors.Join(err, store.Close())
 	}
 	levers, err := paperLevers(cfg)
 	if err != nil {
-		return nil, errors.Join(err, store.Close())
+		source.Close()
+		return errors.Join(err, store.Close())
 	}
 	recording := replay.NewRecording(source, b.Incident.End, interval, b.Changes, replay.Outages(b.Trail))
 	r.Rehearsal = replay.Rehearsal{
@@ -175,7 +191,7 @@ func rehearse(ctx context.Context, b *bundle.Bundle, cfg *loaded, dir string, lo
 		source.Close()
 		return store.Close()
 	}
-	return r, nil
+	return nil
 }
 
 // splitTrail parts what the agent knew at the first tick from what it did then.
@@ -216,6 +232,23 @@ func scratch() (dir string, remove func(), err error) {
 		return "", nil, fmt.Errorf("make a scratch folder: %w", err)
 	}
 	return dir, func() { _ = os.RemoveAll(dir) }, nil
+}
+
+// writable reports early what would keep a file from being written after a long
+// run. No name is no file.
+func writable(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return fmt.Errorf("write %s: it is a folder", path)
+	}
+	if info, err := os.Stat(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("write %s: %s is no folder", path, filepath.Dir(path))
+	}
+	return nil
 }
 
 // writeFile writes a file whole or not at all.

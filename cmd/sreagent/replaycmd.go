@@ -9,7 +9,9 @@ import (
 	"io"
 	"iter"
 	"log/slog"
+	"math"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/alecthomas/kingpin/v2"
@@ -41,10 +43,10 @@ func registerReplay(app *kingpin.Application, commands map[string]command) {
 	cmd.Flag("step", "Wait for Enter after every tick at which something happened.").BoolVar(&f.step)
 	cmd.Flag("expect", "Exit 1 when the decisions differ from those of the recorded trail.").BoolVar(&f.expect)
 	cmd.Flag("verbose", "Show the agent's log.").Short('v').BoolVar(&f.verbose)
-	commands[cmd.FullCommand()] = func(ctx context.Context, std streams) error {
+	commands[cmd.FullCommand()] = safely(func(ctx context.Context, std streams) error {
 		f.json = *output == "json"
 		return replayBundle(ctx, std, f)
-	}
+	})
 }
 
 // replayed is the JSON of a replay.
@@ -58,20 +60,24 @@ type replayed struct {
 	Config     string             `json:"config"`
 	Decisions  []replay.Digest    `json:"decisions"`
 	Incidents  []*sre.Incident    `json:"incidents"`
-	Comparison *replay.Comparison `json:"comparison,omitempty"`
+	Comparison *replay.Comparison `json:"comparison,omitempty"` // up to the end
+	Stopped    string             `json:"stopped,omitempty"`    // why the replay ended before the recording
 }
+
+// slowest is the least speed of a replay: a minute of the recording in 17 hours.
+const slowest = 0.001
 
 func replayBundle(ctx context.Context, std streams, f replayFlags) error {
 	switch {
-	case f.speed < 0:
-		return fmt.Errorf("--speed is %v, want 0 or more", f.speed)
+	case f.speed != 0 && !(f.speed >= slowest && f.speed <= math.MaxFloat64):
+		return fmt.Errorf("--speed is %v, want 0 or more, from %v on", f.speed, slowest)
 	case f.step && f.speed > 0:
 		return errors.New("--step and --speed exclude each other")
 	case f.step && f.json:
 		return errors.New("--step is for people, -o json is not")
 	}
 	cfg, err := rehearsalConfig(f.config)
-	if err != nil {
+	if err = errors.Join(err, writable(f.html)); err != nil {
 		return failed(err)
 	}
 	b, err := openBundle(f.path)
@@ -91,10 +97,18 @@ func replayBundle(ctx context.Context, std streams, f replayFlags) error {
 		log = promslog.New(&promslog.Config{Writer: std.err})
 	}
 	r, err := rehearse(ctx, b, cfg, dir, log)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return failed(errors.New("stopped before the first tick"))
+	case err != nil:
 		return failed(fmt.Errorf("%s: %w", f.path, err))
 	}
-	recorder := &report.Recorder{}
+	return tellReplay(ctx, std, f, cfg, r)
+}
+
+// tellReplay runs a rehearsal, shows what came of it and closes it.
+func tellReplay(ctx context.Context, std streams, f replayFlags, cfg *loaded, r *rehearsed) error {
+	b, recorder := r.bundle, &report.Recorder{}
 	line, stopped := play(ctx, std, f, r, recorder)
 	if err := r.close(); err != nil {
 		return failed(err)
@@ -103,28 +117,37 @@ func replayBundle(ctx context.Context, std streams, f replayFlags) error {
 		Bundle: b.Incident.ID, Start: line.Start, End: line.End, Interval: b.Incident.Interval.String(), Ticks: line.Ticks,
 		Samples: r.samples, Config: cfg.digest, Decisions: replay.Digests(line.Records), Incidents: line.Incidents(),
 	}
-	if b.HasTrail {
-		out.Comparison = replay.Compare(replay.Digests(r.trail), out.Decisions, 3*time.Duration(b.Incident.Interval))
+	if stopped != nil {
+		out.Stopped = stopped.Error()
 	}
+	if b.HasTrail {
+		out.Comparison = replay.Compare(replay.Digests(until(r.trail, line.End)), out.Decisions, 3*time.Duration(b.Incident.Interval))
+	}
+	err := showReplay(std.out, f, out)
 	if f.html != "" {
 		page := replayPage(b, line, recorder, out.Comparison)
-		if stopped != nil {
-			page.Stopped = stopped.Error()
-		}
-		if err := writeFile(f.html, func(w io.Writer) error { return report.Replay(w, page) }); err != nil {
-			return failed(err)
-		}
+		page.Stopped = out.Stopped
+		err = errors.Join(err, writeFile(f.html, func(w io.Writer) error { return report.Replay(w, page) }))
 	}
-	if err := showReplay(std.out, f, out); err != nil {
-		return err
-	}
-	if stopped != nil {
+	switch {
+	case err != nil:
+		return failed(err)
+	case stopped != nil:
 		return failed(stopped)
-	}
-	if f.expect && !out.Comparison.Equal() {
+	case f.expect && !out.Comparison.Equal():
 		return failed(errors.New("the decisions differ from the recorded ones"))
 	}
 	return nil
+}
+
+// until leaves out what was recorded after the last tick of a replay, as it
+// cannot come again.
+func until(trail []sre.Record, end time.Time) []sre.Record {
+	n := 0
+	for n < len(trail) && !trail[n].At.After(end) {
+		n++
+	}
+	return trail[:n]
 }
 
 // play runs the rehearsal and tells each tick as it comes.
@@ -132,7 +155,7 @@ func play(ctx context.Context, std streams, f replayFlags, r *rehearsed, recorde
 	if f.speed > 0 {
 		began := time.Now()
 		r.Pace = func(ctx context.Context, at time.Time) error {
-			due := began.Add(time.Duration(float64(at.Sub(r.Start)) / f.speed))
+			due := began.Add(time.Duration(min(float64(at.Sub(r.Start))/f.speed, math.MaxInt64/2)))
 			select {
 			case <-time.After(time.Until(due)):
 				return nil
@@ -141,7 +164,7 @@ func play(ctx context.Context, std streams, f replayFlags, r *rehearsed, recorde
 			}
 		}
 	}
-	keys := bufio.NewScanner(std.in)
+	keys := pressed(ctx, std.in)
 	told := false
 	step, done := func() {}, func() {}
 	if f.speed == 0 && !f.step {
@@ -165,20 +188,56 @@ func play(ctx context.Context, std streams, f replayFlags, r *rehearsed, recorde
 			return err
 		}
 		_, _ = fmt.Fprint(std.err, "-- Enter for the next, Ctrl-D to end --")
-		if !keys.Scan() {
-			return errors.New("stopped")
-		}
-		return nil
+		return keys()
 	}
 	line, err := r.Run(ctx)
 	done()
 	if err == nil && !told && !f.json {
 		_, err = fmt.Fprintln(std.out, "nothing happened that the agent thought worth a record")
 	}
-	if errors.Is(err, context.Canceled) {
+	if line.Ticks == 0 {
+		line.End = line.Start
+	}
+	switch {
+	case (ctx.Err() != nil || errors.Is(err, errEnough)) && line.Ticks == 0:
+		err = errors.New("stopped before the first tick")
+	case ctx.Err() != nil || errors.Is(err, errEnough):
 		err = fmt.Errorf("stopped at %s", line.End.UTC().Format(time.RFC3339))
 	}
 	return line, err
+}
+
+var errEnough = errors.New("enough")
+
+// pressed returns a function that waits for the next Enter, and fails where
+// there is none or ctx ends first. Reading cannot be broken off, so that it
+// happens beside; it begins at the first call, as nobody else may want to type.
+func pressed(ctx context.Context, in io.Reader) func() error {
+	lines := make(chan struct{})
+	begin := sync.OnceFunc(func() {
+		go func() {
+			defer close(lines)
+			for keys := bufio.NewScanner(in); keys.Scan(); {
+				select {
+				case lines <- struct{}{}:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	})
+	return func() error {
+		begin()
+		select {
+		case _, more := <-lines:
+			if !more {
+				return errEnough
+			}
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // replayPage gathers what the report of a replay shows.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log/slog"
 	"math"
 	"net/http/httptest"
 	"os"
@@ -322,6 +324,11 @@ func TestReplayRefuses(t *testing.T) {
 		{"a file that is no archive", []string{"replay", filepath.Join(good, "incident.yaml")}, exitFailed, "incident.yaml"},
 		{"speed and step", []string{"replay", good, "--speed", "2", "--step"}, exitUsage, "exclude each other"},
 		{"negative speed", []string{"replay", good, "--speed=-1"}, exitUsage, "want 0 or more"},
+		{"speed that is no number", []string{"replay", good, "--speed", "NaN"}, exitUsage, "want 0 or more"},
+		{"infinite speed", []string{"replay", good, "--speed", "inf"}, exitUsage, "want 0 or more"},
+		{"hardly any speed", []string{"replay", good, "--speed", "1e-300"}, exitUsage, "from 0.001 on"},
+		{"signals of another system", []string{"replay", writeBundle(t, dir, "other", "metrics.om", "# TYPE a gauge\na 1 1772600400\n# EOF\n")}, exitFailed, "none of the signals finds a series"},
+		{"subquery without end", []string{"replay", writeBundle(t, dir, "subquery", "signals.yaml", strings.Replace(recordedSignals, "(load)", "(max_over_time(load[10y:1ms]))", 1))}, exitFailed, "evaluated too often"},
 		{"step and json", []string{"replay", good, "--step", "-o", "json"}, exitUsage, "--step is for people"},
 		{"a broken signal", []string{"replay", writeBundle(t, dir, "unit", "signals.yaml", strings.Replace(recordedSignals, "seconds", "parsecs", 1))}, exitFailed, `signals.yaml:4:`},
 		{"a kind nobody knows", []string{"replay", writeBundle(t, dir, "kind", "signals.yaml", strings.Replace(recordedSignals, "kind: queue", "kind: mood", 1))}, exitFailed, "mood"},
@@ -342,8 +349,76 @@ func TestReplayRefuses(t *testing.T) {
 func TestReplayStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	code, _, errs := commandLine(ctx, "replay", writeBundle(t, t.TempDir(), "cart"))
-	if code != exitFailed || !strings.Contains(errs, "cancel") && !strings.Contains(errs, "stopped") {
-		t.Errorf("exit %d: %s", code, errs)
+	code, out, errs := commandLine(ctx, "replay", writeBundle(t, t.TempDir(), "cart"))
+	if code != exitFailed || out != "" || !strings.Contains(errs, "stopped before the first tick") {
+		t.Errorf("exit %d: %s%s", code, out, errs)
 	}
 }
+
+// What was replayed until then is valid JSON that says so, and is compared with
+// no more than was recorded until then.
+func TestReplayThatStopsSaysSo(t *testing.T) {
+	dir := t.TempDir()
+	const later = `{"seq":0,"at":"2026-03-04T05:00:00Z","kind":"stop"}` + "\n" +
+		`{"seq":1,"at":"2026-03-04T05:19:00Z","kind":"decision","decision":{"id":"x","at":"2026-03-04T05:19:00Z","verdict":"act"}}` + "\n"
+	path := writeBundle(t, dir, "cart", "trail.jsonl", later)
+	page := filepath.Join(dir, "report.html")
+	ctx, cancel := context.WithCancel(t.Context())
+	b, err := openBundle(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := rehearsalConfig("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := rehearse(ctx, b, cfg, t.TempDir(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticks := 0
+	r.Pace = func(context.Context, time.Time) error {
+		if ticks++; ticks == 5 {
+			cancel()
+		}
+		return nil
+	}
+	var out bytes.Buffer
+	f := replayFlags{path: path, html: page, json: true}
+	err = tellReplay(ctx, streams{in: strings.NewReader(""), out: &out, err: io.Discard}, f, cfg, r)
+	if err == nil || !strings.Contains(err.Error(), "stopped at 2026-03-04T05:00:") {
+		t.Errorf("error %v", err)
+	}
+	var got replayed
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Stopped == "" || got.Ticks == 0 || got.Ticks > 5 || got.End.Before(got.Start) || got.Comparison == nil || !got.Comparison.Equal() {
+		t.Errorf("%+v", got)
+	}
+	if text, err := os.ReadFile(page); err != nil || !bytes.Contains(text, []byte(got.Stopped)) {
+		t.Errorf("report of %d bytes, %v", len(text), err)
+	}
+}
+
+// Whoever waits for Enter can be told to stop.
+func TestReplayStopsWhileItWaitsForEnter(t *testing.T) {
+	in, typing := io.Pipe()
+	defer typing.Close() //nolint:errcheck // ends the reader
+	ctx, cancel := context.WithCancel(t.Context())
+	var out bytes.Buffer
+	asked := writerFunc(func(p []byte) (int, error) {
+		if bytes.Contains(p, []byte("Enter")) {
+			cancel()
+		}
+		return len(p), nil
+	})
+	code := execute(ctx, []string{"replay", writeBundle(t, t.TempDir(), "cart"), "--step"}, streams{in: in, out: &out, err: asked})
+	if code != exitFailed || !strings.Contains(out.String(), "cart: 1 ticks of 10s") {
+		t.Errorf("exit %d: %s", code, out.String())
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (w writerFunc) Write(p []byte) (int, error) { return w(p) }

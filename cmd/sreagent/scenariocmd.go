@@ -33,14 +33,14 @@ func registerScenario(app *kingpin.Application, commands map[string]command) {
 
 	show := cmd.Command("show", "Print a shipped scenario, to copy from.")
 	showName := show.Arg("name", "Name of a shipped scenario.").Required().String()
-	commands[show.FullCommand()] = func(_ context.Context, std streams) error {
+	commands[show.FullCommand()] = safely(func(_ context.Context, std streams) error {
 		text, _, err := readScenario(*showName)
 		if err != nil {
 			return failed(err)
 		}
 		_, err = std.out.Write(text)
 		return err
-	}
+	})
 
 	run := cmd.Command("run", "Run a scenario, with the agent or without, and say what came of it.")
 	var f scenarioFlags
@@ -51,10 +51,10 @@ func registerScenario(app *kingpin.Application, commands map[string]command) {
 	output := run.Flag("output", "text or json.").Short('o').Default("text").Enum("text", "json")
 	run.Flag("html", "Write a report to this file.").StringVar(&f.html)
 	run.Flag("record", "Write the run as a recorded incident: a new folder, or a name that ends in .tar.zst.").StringVar(&f.record)
-	commands[run.FullCommand()] = func(ctx context.Context, std streams) error {
+	commands[run.FullCommand()] = safely(func(ctx context.Context, std streams) error {
 		f.json = *output == "json"
 		return runScenario(ctx, std, f)
-	}
+	})
 }
 
 const scenarioEnding = ".scenario"
@@ -74,7 +74,7 @@ func listScenarios(w io.Writer) error {
 
 // readScenario reads a file, or a shipped scenario where no file has the name.
 func readScenario(name string) (text []byte, path string, err error) {
-	text, err = os.ReadFile(name)
+	text, err = readText(name)
 	if err == nil {
 		return text, name, nil
 	}
@@ -89,6 +89,22 @@ func readScenario(name string) (text []byte, path string, err error) {
 	return text, shipped, nil
 }
 
+const longestScenario = 1 << 20 // bytes
+
+// readText reads a file that people write. It may be a pipe, but not one without
+// end.
+func readText(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(io.LimitReader(f, longestScenario+1))
+	if err == nil && len(text) > longestScenario {
+		err = fmt.Errorf("%s is larger than %d bytes", name, longestScenario)
+	}
+	return text, errors.Join(err, f.Close())
+}
+
 func runScenario(ctx context.Context, std streams, f scenarioFlags) error {
 	text, path, err := readScenario(f.name)
 	if err != nil {
@@ -96,6 +112,9 @@ func runScenario(ctx context.Context, std streams, f scenarioFlags) error {
 	}
 	s, err := scenario.Parse(path, text)
 	if err != nil {
+		return failed(err)
+	}
+	if err := errors.Join(writable(f.html), creatable(f.record)); err != nil {
 		return failed(err)
 	}
 	o := scenario.Options{Seed: f.seed}
@@ -114,20 +133,6 @@ func runScenario(ctx context.Context, std streams, f scenarioFlags) error {
 	case err != nil:
 		return failed(fmt.Errorf("%s: %w", path, err))
 	}
-	if f.html != "" {
-		page := report.ScenarioReport{Title: s.Title, Text: string(text), Series: recorder.Choose(result.Records)}
-		if result.Agent == "on" {
-			page.On = result
-			if page.Off, err = s.Run(ctx, scenario.Options{Seed: f.seed, Judge: scenario.JudgeNot}); err != nil {
-				return failed(fmt.Errorf("%s without the agent: %w", path, err))
-			}
-		} else {
-			page.Off = result
-		}
-		if err := writeFile(f.html, func(w io.Writer) error { return report.Scenario(w, page) }); err != nil {
-			return failed(err)
-		}
-	}
 	told := scenario.Transcript(result)
 	if f.json {
 		if told, err = result.JSON(); err != nil {
@@ -135,12 +140,32 @@ func runScenario(ctx context.Context, std streams, f scenarioFlags) error {
 		}
 	}
 	if _, err := std.out.Write(told); err != nil {
-		return err
+		return failed(err)
+	}
+	if f.html != "" {
+		if err := reportScenario(ctx, s, f, string(text), recorder, result); err != nil {
+			return failed(err)
+		}
 	}
 	if len(result.Failures) > 0 {
 		return failed(fmt.Errorf("%s: %d expectations do not hold:\n  %s", path, len(result.Failures), strings.Join(result.Failures, "\n  ")))
 	}
 	return nil
+}
+
+// reportScenario writes the page of a run, beside one without the agent.
+func reportScenario(ctx context.Context, s *scenario.Scenario, f scenarioFlags, text string, recorder *report.Recorder, result *scenario.Result) error {
+	page := report.ScenarioReport{Title: s.Title, Text: text, Series: recorder.Choose(result.Records)}
+	if result.Agent == "on" {
+		page.On = result
+		var err error
+		if page.Off, err = s.Run(ctx, scenario.Options{Seed: f.seed, Judge: scenario.JudgeNot}); err != nil {
+			return fmt.Errorf("%s without the agent: %w", f.name, err)
+		}
+	} else {
+		page.Off = result
+	}
+	return writeFile(f.html, func(w io.Writer) error { return report.Scenario(w, page) })
 }
 
 // playScenario runs one arm, and records it where that was asked for.
@@ -163,19 +188,59 @@ func playScenario(ctx context.Context, std streams, s *scenario.Scenario, f scen
 	return result, writeNewBundle(f.record, b, samples)
 }
 
-// writeNewBundle writes a bundle as an archive, or into a folder that must be
-// new or empty.
+// creatable reports early what would keep a bundle from being written after a
+// long run: its name is taken, or has nowhere to be. No name is no bundle.
+func creatable(path string) error {
+	if path == "" {
+		return nil
+	}
+	if other := otherArchive(path); other != "" {
+		return fmt.Errorf("%s: a %s is read but not written; allowed: a new folder, or a name that ends in %s", path, other, archiveSuffix)
+	}
+	if taken, err := outTaken(path); err != nil {
+		return err
+	} else if taken {
+		return fmt.Errorf("%s exists already", path)
+	}
+	if strings.HasSuffix(path, archiveSuffix) {
+		return writable(path)
+	}
+	return writable(filepath.Join(filepath.Dir(filepath.Clean(path)), bundle.IncidentFile))
+}
+
+// otherArchive returns the ending of an archive that no bundle is written as.
+func otherArchive(path string) string {
+	for _, end := range archiveEndings {
+		if end != archiveSuffix && strings.HasSuffix(path, end) {
+			return end
+		}
+	}
+	return ""
+}
+
+// writeNewBundle writes a bundle as an archive, or as a folder that must be new
+// or empty: whole or not at all.
 func writeNewBundle(path string, b *bundle.Bundle, metrics io.WriterTo) error {
-	if strings.HasSuffix(path, ".tar.zst") {
+	if strings.HasSuffix(path, archiveSuffix) {
 		return writeFile(path, func(w io.Writer) error { return bundle.WriteArchive(w, b, metrics) })
 	}
-	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	path = filepath.Clean(path)
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".sreagent-*")
+	if err != nil {
 		return err
 	}
-	if there, err := os.ReadDir(path); err != nil {
-		return err
-	} else if len(there) > 0 {
-		return fmt.Errorf("%s: the folder is not empty", path)
+	err = bundle.Writer{Sink: durable{dir}, Packing: bundle.Zstd}.Write(b, metrics)
+	err = errors.Join(err, os.Chmod(dir, 0o755)) //nolint:gosec // a recording is for everybody who may read its parent
+	if err == nil {
+		if err = os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
 	}
-	return bundle.Writer{Sink: durable{path}, Packing: bundle.Zstd}.Write(b, metrics)
+	if err == nil {
+		err = os.Rename(dir, path)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	return nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -87,7 +89,7 @@ func TestScenarioIsRecorded(t *testing.T) {
 		}
 	}
 	code, _, errs := commandLine(t.Context(), "scenario", "run", path, "--record", filepath.Join(dir, "folder"))
-	if code != exitFailed || !strings.Contains(errs, "not empty") {
+	if code != exitFailed || !strings.Contains(errs, "exists already") {
 		t.Errorf("over a recording: exit %d: %s", code, errs)
 	}
 }
@@ -136,5 +138,79 @@ func TestScenarioRefuses(t *testing.T) {
 		if code != tc.code || !strings.Contains(errs, tc.want) {
 			t.Errorf("%v: exit %d, want %d with %q: %s", tc.args, code, tc.code, tc.want, errs)
 		}
+	}
+}
+
+// A name that nothing can be written to shows before the world runs, which the
+// long story here would take minutes for.
+func TestScenarioRefusesNamesEarly(t *testing.T) {
+	long := strings.NewReplacer("run 6m", "run 48h", "tick 5s", "tick 1s").Replace(smallScenario)
+	path, dir := writeScenario(t, long), t.TempDir()
+	taken := filepath.Join(dir, "taken.tar.zst")
+	if err := os.WriteFile(taken, []byte("kept"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range [][3]string{
+		{"--record", dir, "exists already"},
+		{"--record", taken, "exists already"},
+		{"--record", filepath.Join(dir, "a.tar.gz"), "a .tar.gz is read but not written"},
+		{"--record", filepath.Join(dir, "no", "a"), "no such file"},
+		{"--record", filepath.Join(dir, "no", "a.tar.zst"), "no such file"},
+		{"--record", filepath.Join(taken, "a"), "not a directory"},
+		{"--html", filepath.Join(dir, "no", "a.html"), "no such file"},
+		{"--html", dir, "it is a folder"},
+	} {
+		code, out, errs := commandLine(t.Context(), "scenario", "run", path, tc[0], tc[1])
+		if code != exitFailed || out != "" || !strings.Contains(errs, tc[2]) {
+			t.Errorf("%s %s: exit %d: %s%s", tc[0], tc[1], code, out, errs)
+		}
+	}
+	if text, err := os.ReadFile(taken); string(text) != "kept" {
+		t.Errorf("%q, %v", text, err)
+	}
+	if there, err := os.ReadDir(dir); len(there) != 1 {
+		t.Errorf("%v, %v", there, err)
+	}
+}
+
+type brokenMetrics struct{}
+
+func (brokenMetrics) WriteTo(io.Writer) (int64, error) { return 0, errors.New("disk full") }
+
+// A bundle that cannot be written whole leaves nothing, also not in a folder
+// that was there.
+func TestBundleIsWrittenWholeOrNotAtAll(t *testing.T) {
+	dir := t.TempDir()
+	b, err := openBundle(writeBundle(t, t.TempDir(), "cart"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(dir, "empty")
+	if err := os.Mkdir(empty, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"new", "empty", "new.tar.zst"} {
+		if err := writeNewBundle(filepath.Join(dir, name), b, brokenMetrics{}); err == nil || !strings.Contains(err.Error(), "disk full") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if there, err := os.ReadDir(dir); len(there) != 1 || there[0].Name() != "empty" {
+		t.Errorf("%v, %v", there, err)
+	}
+	if there, err := os.ReadDir(empty); len(there) != 0 {
+		t.Errorf("%v, %v", there, err)
+	}
+	if err := writeNewBundle(empty, b, b.MetricsText()); err != nil {
+		t.Error(err)
+	}
+	if code, _, errs := commandLine(t.Context(), "check", "bundle", empty); code != 0 {
+		t.Error(errs)
+	}
+}
+
+func TestScenarioFileHasAnEnd(t *testing.T) {
+	code, _, errs := commandLine(t.Context(), "scenario", "run", "/dev/zero")
+	if code != exitFailed || !strings.Contains(errs, "larger than 1048576 bytes") {
+		t.Errorf("exit %d: %.200s", code, errs)
 	}
 }

@@ -147,7 +147,7 @@ func (r *Report) recording(ctx context.Context, b *Bundle, queries []string) err
 		r.warn("%s: no series has a sample from %s to %s", MetricsFile, stampMillis(gap[0]), stampMillis(gap[1]))
 	}
 	r.strangers(b, all)
-	r.outside(inc)
+	r.outside(b)
 	return nil
 }
 
@@ -211,8 +211,9 @@ func addScalars(n *yaml.Node, into map[string]bool) {
 	}
 }
 
-// outside warns of faults and alerts that were let pass beside the recording.
-func (r *Report) outside(inc *Incident) {
+// outside warns of what was let pass beside the recording.
+func (r *Report) outside(b *Bundle) {
+	inc := &b.Incident
 	for i, a := range inc.Alerts {
 		if a.At.Before(inc.Start) || a.At.After(inc.End) {
 			r.warn("%s: %s: %s lies outside the recording", IncidentFile, sre.Item("alerts", i), stamp(a.At))
@@ -222,6 +223,19 @@ func (r *Report) outside(inc *Incident) {
 		if f.InjectedAt.Before(inc.Start) || f.InjectedAt.After(inc.End) {
 			r.warn("%s: %s: injected_at, %s, lies outside the recording", IncidentFile, sre.Item("truth.faults", i), stamp(f.InjectedAt))
 		}
+	}
+	late := 0
+	for _, c := range b.Changes {
+		if c.At.After(inc.End) {
+			late++
+		}
+	}
+	if late > 0 {
+		r.warn("%s: %d of %d changes are later than the end of the recording, %s", ChangesFile, late, len(b.Changes), stamp(inc.End))
+	}
+	within := slices.ContainsFunc(b.Trail, func(rec sre.Record) bool { return !rec.At.Before(inc.Start) && !rec.At.After(inc.End) })
+	if n := len(b.Trail); n > 0 && !within {
+		r.warn("%s: no record lies within the recording, they span %s to %s: is this the trail of another incident?", TrailFile, stamp(b.Trail[0].At), stamp(b.Trail[n-1].At))
 	}
 }
 

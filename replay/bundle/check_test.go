@@ -76,6 +76,11 @@ func TestCheckWarns(t *testing.T) {
 			[]string{`incident.yaml: the service "Cart" of the truth stands neither in topology.yaml nor in any label`}},
 		{"known by a label only", map[string]string{TopologyFile: "edges: []"}, nil},
 		{"late", map[string]string{MetricsFile: steady(0, 5, 10, 11, 12)}, []string{"metrics.om: 2 of 5 samples are later than the end of the recording, 2026-01-01T00:10:00Z"}},
+		{"late changes", map[string]string{ChangesFile: `{"id":"a","at":"2026-01-01T00:10:01Z","kind":"deploy","service":"cart"}` + "\n" + `{"id":"b","at":"2026-01-01T00:10:00Z","kind":"deploy","service":"cart"}`},
+			[]string{"changes.jsonl: 1 of 2 changes are later than the end of the recording, 2026-01-01T00:10:00Z"}},
+		{"trail of another incident", map[string]string{TrailFile: `{"seq":0,"at":"2025-12-31T23:59:00Z","kind":"stop"}` + "\n" + `{"seq":1,"at":"2026-01-01T00:11:00Z","kind":"stop"}`},
+			[]string{"trail.jsonl: no record lies within the recording, they span 2025-12-31T23:59:00Z to 2026-01-01T00:11:00Z: is this the trail of another incident?"}},
+		{"trail with a record at the end", map[string]string{TrailFile: `{"seq":0,"at":"2025-12-31T23:59:00Z","kind":"stop"}` + "\n" + `{"seq":1,"at":"2026-01-01T00:10:00Z","kind":"stop"}`}, nil},
 		{"no gap", map[string]string{IncidentFile: long, MetricsFile: steady(0, 11, 22, 33, 44, 55)}, nil},
 		{"gap", map[string]string{IncidentFile: long, MetricsFile: steady(0, 12, 23, 34, 45, 56)}, []string{"metrics.om: no series has a sample from 2026-01-01T00:01:00Z to 2026-01-01T00:12:00Z"}},
 		{"gaps at the ends", map[string]string{IncidentFile: long, MetricsFile: steady(-30, 20, 30, 40)}, []string{

@@ -36,6 +36,8 @@ func TestParseIncidentRefuses(t *testing.T) {
 		{"start a number", "start: 2026-01-01T00:00:00Z", "start: 1767225600", `i:5:8: start: this is "1767225600"; allowed: a time with its zone, such as 2022-08-22T03:51:19Z`},
 		{"no end", "end: 2026-01-01T00:10:00Z\n", "", `i:1:1: end: is missing; allowed: a time with its zone, such as 2022-08-22T03:51:19Z`},
 		{"end before start", "end: 2026-01-01T00:10:00Z", "end: 2025-01-01T00:10:00Z", `i:6:6: end: 2025-01-01T00:10:00Z is not after start, 2026-01-01T00:00:00Z`},
+		{"end in another millennium", "end: 2026-01-01T00:10:00Z", "end: 9999-01-01T00:00:00Z", `i:6:6: end: 9999-01-01T00:00:00Z is too long after start, 2026-01-01T00:00:00Z; allowed: at most 7320 days`},
+		{"years of seconds", "end: 2026-01-01T00:10:00Z\ninterval: 60s", "end: 2027-01-01T00:00:00Z\ninterval: 1s", `i:7:11: interval: 1s makes more than 10000000 ticks from 2026-01-01T00:00:00Z to 2027-01-01T00:00:00Z; allowed: a shorter recording or a longer interval`},
 		{"interval without unit", "interval: 60s", "interval: 60", `i:7:11: interval: this is "60"; allowed: a duration with its unit, such as 60s or 5m`},
 		{"interval too short", "interval: 60s", "interval: 500ms", `i:7:11: interval: 500ms is out of range; allowed: 1s to 1h`},
 		{"interval too long", "interval: 60s", "interval: 2h", `i:7:11: interval: 2h is out of range; allowed: 1s to 1h`},

@@ -6,7 +6,7 @@ const cutLine = 80
 // Bounds on what is held in memory at once and does not depend on Limits.
 const (
 	maxIncident = 1 << 20   // bytes of incident.yaml
-	maxYAML     = 64 << 20  // bytes of topology.yaml and of signals.yaml
+	maxYAML     = 4 << 20   // bytes of topology.yaml and of signals.yaml; 100,000 edges, for which their parser takes 1 GB
 	maxLines    = 256 << 20 // bytes of changes.jsonl and of trail.jsonl
 	maxJSONLine = 16 << 20  // bytes of one line of them
 	maxOMLine   = 1 << 20   // bytes of one line of metrics.om

@@ -32,17 +32,34 @@ func (s Selector) Selects(l labels.Labels) bool {
 	return true
 }
 
+// Bounds on a query. The engine makes room for every step of a subquery before
+// it looks at one, and the parser's time grows with the square of the length.
+const (
+	maxQuery         = 32 << 10 // bytes
+	maxSubquerySteps = 100_000  // of subqueries within each other, multiplied
+)
+
 // Selectors returns what a PromQL query reads, each set of series once, with
 // its longest reach, in the order of Matchers. A query that does not parse is
-// an error, and so is one that reads at a fixed time, by the @ modifier: what it
-// needs cannot be told from when it is asked.
+// an error, and so is one that gives no value per series, that costs without
+// bound, or that reads at a fixed time, by the @ modifier: what it needs cannot
+// be told from when it is asked.
 func Selectors(query string) ([]Selector, error) {
+	if len(query) > maxQuery {
+		return nil, fmt.Errorf("query %q is longer than %s", cut(query, 2*cutLine), size(maxQuery))
+	}
 	expr, err := parser.NewParser(parser.Options{}).ParseExpr(query)
 	if err != nil {
 		return nil, fmt.Errorf("parse query %q: %w", cut(query, 2*cutLine), err)
 	}
+	if kind := expr.Type(); kind == parser.ValueTypeMatrix || kind == parser.ValueTypeString {
+		return nil, fmt.Errorf("query %q gives a %s; allowed: one value per series", cut(query, 2*cutLine), parser.DocumentedType(kind))
+	}
 	longest := map[string]Selector{}
 	parser.Inspect(expr, func(node parser.Node, path []parser.Node) error {
+		if sub, ok := node.(*parser.SubqueryExpr); ok && err == nil {
+			err = affordable(sub, path)
+		}
 		v, ok := node.(*parser.VectorSelector)
 		if !ok || err != nil {
 			return nil
@@ -63,6 +80,26 @@ func Selectors(query string) ([]Selector, error) {
 	}
 	slices.SortFunc(out, func(a, b Selector) int { return strings.Compare(a.Matchers, b.Matchers) })
 	return out, nil
+}
+
+// affordable counts the instants at which a subquery and those around it are
+// evaluated for one answer.
+func affordable(sub *parser.SubqueryExpr, path []parser.Node) error {
+	steps := time.Duration(1)
+	for _, node := range append(path[:len(path):len(path)], sub) {
+		s, ok := node.(*parser.SubqueryExpr)
+		if !ok {
+			continue
+		}
+		step := s.Step
+		if step <= 0 {
+			step = time.Minute // Prometheus' own default
+		}
+		if steps *= max(s.Range/step, 1); steps > maxSubquerySteps {
+			return fmt.Errorf("the subquery %s is evaluated too often; allowed: %d steps", cut(sub.String(), 2*cutLine), maxSubquerySteps)
+		}
+	}
+	return nil
 }
 
 // matcherText writes a selector without what moves it in time. Its labels come

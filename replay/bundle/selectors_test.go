@@ -25,6 +25,8 @@ func TestSelectors(t *testing.T) {
 		{`rate(a[2h] offset -1h)`, []Selector{{Matchers: "a", Reach: time.Hour}}},
 		{`max_over_time(rate(a[5m])[1h:1m] offset 1d) + b`, []Selector{{Matchers: "a", Reach: 25*time.Hour + 5*time.Minute}, {Matchers: "b"}}},
 		{`max_over_time((max_over_time(a[10m:1m] offset 1m))[1h:1m])`, []Selector{{Matchers: "a", Reach: 71 * time.Minute}}},
+		{`max_over_time(a[1d:1s])`, []Selector{{Matchers: "a", Reach: 24 * time.Hour}}},
+		{`max_over_time(a[69d:])`, []Selector{{Matchers: "a", Reach: 69 * 24 * time.Hour}}},
 		{`{__name__=~"a.*",x="1"} or {"b.c"}`, []Selector{{Matchers: `{__name__="b.c"}`}, {Matchers: `{__name__=~"a.*",x="1"}`}}},
 	}
 	for _, c := range cases {
@@ -53,6 +55,11 @@ func TestSelectorsRefuses(t *testing.T) {
 		`rate(a[5m] @ end())`:                `query "rate(a[5m] @ end())": a reads at a fixed time, by the @ modifier; allowed: times relative to the query's own`,
 		`max_over_time(a[1h:1m] @ start())`:  `query "max_over_time(a[1h:1m] @ start())": a reads at a fixed time, by the @ modifier; allowed: times relative to the query's own`,
 		`a + ` + strings.Repeat("b + ", 100): "",
+		`a[5m]`:                              `query "a[5m]" gives a range vector; allowed: one value per series`,
+		`"a"`:                                `query "\"a\"" gives a string; allowed: one value per series`,
+		`max_over_time(a[1d:500ms])`:         `query "max_over_time(a[1d:500ms])": the subquery a[1d:500ms] is evaluated too often; allowed: 100000 steps`,
+		`max_over_time(max_over_time(a[1h:1s])[1h:1s])`:               `query "max_over_time(max_over_time(a[1h:1s])[1h:1s])": the subquery a[1h:1s] is evaluated too often; allowed: 100000 steps`,
+		strings.Repeat("(", 20000) + "a" + strings.Repeat(")", 20000): "",
 	}
 	for query, want := range cases {
 		_, err := Selectors(query)

@@ -17,6 +17,24 @@ const (
 	MaxInterval = model.Duration(time.Hour)
 )
 
+// Bounds on the time that a recording spans. A replay is asked for every tick,
+// so one that a mistyped year makes long must not hold up a whole corpus.
+const (
+	MaxSpan  = 20 * 366 * 24 * time.Hour
+	MaxTicks = 10_000_000
+)
+
+// checkSpan reports what is wrong with start, end and interval together.
+func (inc *Incident) checkSpan(f *sre.Faults) {
+	span := inc.End.Sub(inc.Start)
+	switch {
+	case span > MaxSpan:
+		f.Add("end", fmt.Sprintf("%s is too long after start, %s", stamp(inc.End), stamp(inc.Start)), fmt.Sprintf("at most %d days", MaxSpan/(24*time.Hour)))
+	case inc.Interval >= MinInterval && span/time.Duration(inc.Interval) >= MaxTicks:
+		f.Add("interval", fmt.Sprintf("%s makes more than %d ticks from %s to %s", inc.Interval, MaxTicks, stamp(inc.Start), stamp(inc.End)), "a shorter recording or a longer interval")
+	}
+}
+
 // slack is how far a fault or an alert may lie outside the recording: sources
 // round their times to samples, and some faults outlast the last sample.
 func (inc *Incident) slack() time.Duration {
@@ -48,6 +66,9 @@ func (inc *Incident) Validate() sre.Faults {
 		f.Add("interval", "is missing", fmt.Sprintf("%s to %s", MinInterval, MaxInterval))
 	case inc.Interval < MinInterval || inc.Interval > MaxInterval:
 		f.Add("interval", fmt.Sprintf("%s is out of range", inc.Interval), fmt.Sprintf("%s to %s", MinInterval, MaxInterval))
+	}
+	if spanOK {
+		inc.checkSpan(&f)
 	}
 	for i, a := range inc.Alerts {
 		path := sre.Item("alerts", i)
