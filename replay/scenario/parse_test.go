@@ -3,6 +3,7 @@ package scenario
 import (
 	"errors"
 	"io/fs"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -277,6 +278,8 @@ func TestParseFaults(t *testing.T) {
 	}
 }
 
+var thousands = regexp.MustCompile(`\d{4}|\de`)
+
 // FuzzParse holds that no text crashes the parser, and that what it takes has a
 // world that can be built and faults that name lines of the file.
 func FuzzParse(f *testing.F) {
@@ -293,8 +296,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(small)
 	f.Add("at 1m net -> x for 5s benign\nexpect no action on a->b\npolicy ask in_force=%:\ncall ->->->\r\n#")
 	f.Fuzz(func(t *testing.T, text string) {
-		if strings.Count(text, "fleet") > 1 || strings.Contains(text, "000") {
-			t.Skip("a fleet of thousands takes long")
+		if strings.Count(text, "fleet") > 1 || strings.Contains(text, "fleet") && thousands.MatchString(text) {
+			return // it takes long
 		}
 		s, err := Parse("f.scenario", []byte(text))
 		var faults sre.Faults
