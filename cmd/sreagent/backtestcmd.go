@@ -36,7 +36,7 @@ func registerBacktest(app *kingpin.Application, commands map[string]command) {
 	cmd.Arg("dir", "Bundles, or folders with bundles in them.").Required().StringsVar(&f.dirs)
 	cmd.Flag("config", "Configuration whose policy, runbooks and detection are used; without one the defaults, with mode act.").StringVar(&f.config)
 	cmd.Flag("compare", "A second configuration: show what would have changed.").StringVar(&f.compare)
-	cmd.Flag("jobs", "Bundles at once; 0 is the number of processors.").Default("0").IntVar(&f.jobs)
+	cmd.Flag("jobs", "Bundles at once; 0, and what is more, is the number of processors.").Default("0").IntVar(&f.jobs)
 	output := cmd.Flag("output", "text or json.").Short('o').Default("text").Enum("text", "json")
 	cmd.Flag("html", "Write a report to this file.").StringVar(&f.html)
 	cmd.Flag("resume", "File that keeps the results bundle by bundle; a run that was stopped continues from it.").StringVar(&f.resume)
@@ -50,8 +50,10 @@ func backtestCorpus(ctx context.Context, std streams, f backtestFlags) error {
 	if f.jobs < 0 {
 		return fmt.Errorf("--jobs is %d, want 0 or more", f.jobs)
 	}
-	if f.jobs == 0 {
-		f.jobs = runtime.GOMAXPROCS(0)
+	// More at once than there are processors takes memory only: all of a
+	// recording is held while it runs.
+	if n := runtime.GOMAXPROCS(0); f.jobs == 0 || f.jobs > n {
+		f.jobs = n
 	}
 	// What is wrong with the command shows before the first bundle runs, which
 	// may be hours before the last.
