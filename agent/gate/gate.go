@@ -124,11 +124,14 @@ func (g *Gate) Clear(q Question, decided *sre.Decision, approval *sre.Approval) 
 	c.decision = decided.ID
 	yes := approval != nil && approval.Response == sre.Approved && approval.Decision == decided.ID &&
 		approval.Role.Rank() >= sre.Approver.Rank()
-	age := time.Duration(0)
+	age, lasts := time.Duration(0), g.approvalLasts(q.Plan)
 	if yes {
-		c.by, age = approval.By, q.Now.Sub(approval.At)
+		age = q.Now.Sub(approval.At)
 	}
-	switch lasts := g.approvalLasts(q.Plan); {
+	if yes && age <= lasts {
+		c.by = approval.By
+	}
+	switch {
 	case fresh.Stance == sre.Act:
 	case !yes:
 		return Clearance{}, fresh, fmt.Errorf("%w: %s", ErrNotApproved, against(fresh, sre.Ask))

@@ -134,6 +134,21 @@ func TestApprovalOpensOnlyWhatMayBeAsked(t *testing.T) {
 	})
 }
 
+// What policy allows by itself is not put down to a human whose yes has grown old.
+func TestAnOldApprovalIsNobodysClearance(t *testing.T) {
+	g, q := New(openPolicy()), easyQuestion()
+	d := g.Decide(q)
+	if d.Stance != sre.Act {
+		t.Fatalf("stance %s: the test shows nothing", d.Stance)
+	}
+	for age, by := range map[time.Duration]string{time.Minute: "ann", time.Hour: "policy"} {
+		c, _, err := g.Clear(q, &d, &sre.Approval{Decision: d.ID, Response: sre.Approved, By: "ann", Role: sre.Approver, At: now.Add(-age)})
+		if err != nil || c.By() != by {
+			t.Errorf("an approval of %s: cleared by %q, want %q, %v", age, c.By(), by, err)
+		}
+	}
+}
+
 func TestAPermitIsForOneActionOfThePlan(t *testing.T) {
 	g, q := New(openPolicy()), easyQuestion()
 	d := g.Decide(q)
