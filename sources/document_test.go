@@ -28,7 +28,7 @@ func TestDeepFilesAreRefused(t *testing.T) {
 		})
 	}
 	_, err := ParseSignals([]byte("signals:\n  - {name: a, kind: errors, unit: ratio, query: \"" + strings.Repeat("x", maxQuery+1) + "\"}\n"))
-	if err == nil || !strings.Contains(err.Error(), "signals.yaml:2:") || !strings.Contains(err.Error(), "at most 65536") {
+	if err == nil || !strings.Contains(err.Error(), "signals.yaml:2:") || !strings.Contains(err.Error(), "at most 32768") {
 		t.Errorf("a query of more than %d bytes: %.200v", maxQuery, err)
 	}
 }

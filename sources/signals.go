@@ -181,7 +181,7 @@ func validateQueries(queries []SignalQuery) sre.Faults {
 }
 
 // maxQuery bounds one query in bytes.
-const maxQuery = 64 << 10
+const maxQuery = 32 << 10
 
 func join[S ~string](set []S) string {
 	words := make([]string, len(set))
