@@ -7,6 +7,11 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo de
 LDFLAGS   := -s -w -X github.com/prometheus/common/version.Version=$(VERSION)
 FUZZTIME  ?= 10s
 TESTFLAGS ?=
+# Where random tests begin: the same everywhere, so that a change is judged by what
+# it changes. SEED=0 draws another one and finds what this one does not.
+SEED      ?= 1
+RANDOM    = $(shell $(GO) list -f '{{range .TestImports}}{{if eq . "pgregory.net/rapid"}}{{$$.ImportPath}} {{end}}{{end}}{{range .XTestImports}}{{if eq . "pgregory.net/rapid"}}{{$$.ImportPath}} {{end}}{{end}}' $(PKG))
+OTHERS    = $(filter-out $(RANDOM),$(shell $(GO) list $(PKG)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test race lint fuzz bench e2e demo ci clean tidy-check deps-check
@@ -23,10 +28,16 @@ build: ## build bin/sreagent and bin/sreguard, the guard's sidecar
 	@$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/sreguard ./guard/sidecar
 
 test: ## run all tests
-	@$(GO) test $(TESTFLAGS) -timeout 10m $(PKG)
+	@status=0; \
+	$(if $(OTHERS),$(GO) test $(TESTFLAGS) -timeout 10m $(OTHERS) || status=1;) \
+	$(if $(RANDOM),$(GO) test $(TESTFLAGS) -timeout 10m $(RANDOM) -rapid.seed=$(SEED) || status=1;) \
+	exit $$status
 
 race: ## run all tests under the race detector
-	@$(GO) test -race $(TESTFLAGS) -timeout 20m $(PKG)
+	@status=0; \
+	$(if $(OTHERS),$(GO) test -race $(TESTFLAGS) -timeout 20m $(OTHERS) || status=1;) \
+	$(if $(RANDOM),$(GO) test -race $(TESTFLAGS) -timeout 20m $(RANDOM) -rapid.seed=$(SEED) || status=1;) \
+	exit $$status
 
 lint: setup ## check the walls, the style and the formatting
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-ed:'; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -178,6 +178,9 @@ func (w *window) requests(sig sre.Signal, i int) float64 {
 	return w.traffic[i] * w.shape.Interval.Seconds()
 }
 
+// incredible bounds a reading, so that products and sums of readings stay finite.
+const incredible = 1e100
+
 // cells appends the fresh readings of one series.
 func cells(out []float64, list []*sre.Snapshot, of func(*sre.Snapshot) *sre.Matrix, r, i int) []float64 {
 	for _, s := range list {
@@ -185,7 +188,7 @@ func cells(out []float64, list []*sre.Snapshot, of func(*sre.Snapshot) *sre.Matr
 		if i >= m.Subjects || (r+1)*m.Subjects > len(m.Values) {
 			continue // a smaller graph of earlier
 		}
-		if x := m.At(r, i); x.OK() && !math.IsNaN(x.Value) && !math.IsInf(x.Value, 0) {
+		if x := m.At(r, i); x.OK() && math.Abs(x.Value) <= incredible {
 			out = append(out, x.Value)
 		}
 	}

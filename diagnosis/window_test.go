@@ -207,6 +207,21 @@ func TestASmallerGraphOfEarlierStillCounts(t *testing.T) {
 	}
 }
 
+func TestProductsOfWildReadingsStayFinite(t *testing.T) {
+	g := sre.NewGraph(windowServices, windowEdges)
+	wild := moved{}
+	for _, s := range windowServices {
+		for _, sig := range windowSignals {
+			wild[sig.Name+" "+s.Name] = 1e300
+		}
+	}
+	for _, h := range RankWindow(days(g, 0, 1, nil), days(g, 12, 1, wild), nil) {
+		if !(h.Probability >= 0 && h.Probability <= 1) {
+			t.Errorf("%q: probability %v", h.Service, h.Probability)
+		}
+	}
+}
+
 // drawMoved draws a world with faults, holes and wild values.
 func drawMoved(t *rapid.T, name string) moved {
 	m := moved{}
