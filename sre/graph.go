@@ -175,9 +175,11 @@ func (g *Graph) Entries() []int {
 
 // BlastRadius is what stands behind one service: everything that depends on it.
 type BlastRadius struct {
-	Services   []string `json:"services"`    // upstream services, sorted, the service itself first
-	Entries    []string `json:"entries"`     // entry services among them, sorted
-	EntryShare float64  `json:"entry_share"` // share of entry traffic behind the service, 0 to 1
+	Services   []string `json:"services"`          // upstream services, sorted, the service itself first
+	Entries    []string `json:"entries"`           // entry services among them, sorted
+	EntryShare float64  `json:"entry_share"`       // share of entry traffic behind the service, 0 to 1
+	Impacts    []Impact `json:"impacts,omitempty"` // worst first, at most 20
+	Basis      string   `json:"basis,omitempty"`   // of the impacts: ByGraph or ByModel
 }
 
 // BlastRadius returns what stands behind the service at index i. traffic gives

@@ -22,6 +22,15 @@ type Hypothesis struct {
 	Evidence    []Evidence `json:"evidence,omitempty"` // strongest first, at most five
 	Path        []string   `json:"path,omitempty"`     // how it spread: cause first, victim last
 	Change      *Change    `json:"change,omitempty"`   // the change that is suspected, if one is
+	Callers     []string   `json:"callers,omitempty"`  // for an unseen cause: the services whose common, unobserved dependency it would be
+	WhatIf      *WhatIf    `json:"what_if,omitempty"`  // what a model says would happen with this cause gone
+}
+
+// WhatIf compares two runs of a model ahead: as things are, and with one service
+// well again. Both are goodput ratios over the entries, weighted by traffic.
+type WhatIf struct {
+	AsIs   float64 `json:"as_is"`
+	Healed float64 `json:"healed"`
 }
 
 // Diagnosis is what is believed about an incident at one instant.
@@ -49,7 +58,10 @@ func (d Diagnosis) Top() Hypothesis {
 // tick: a new incident, or news of an open one.
 type Finding struct {
 	Fingerprint string    // stable for the same cause: root service and mechanism
-	Incident    string    // ID of the open incident that it belongs to; empty for a new one
+	Incident    string    // ID of the incident that it belongs to; empty for a new one. A closed one is to be re-opened
+	Merges      []string  // IDs of other open incidents that turned out to be this one, sorted
+	SplitFrom   string    // ID of the open incident that a new one was taken for until now
+	Storm       bool      // so much of the fleet is in trouble that all of it is one incident
 	Severity    Severity  // of the whole group
 	Diagnosis   Diagnosis // with its precursors
 }
@@ -111,6 +123,20 @@ type Incident struct {
 	Escalation  string       `json:"escalation,omitempty"`
 	Tried       []string     `json:"tried,omitempty"` // recurrence keys of cures that did not help
 	Recurrences int          `json:"recurrences,omitempty"`
+
+	MergedInto string  `json:"merged_into,omitempty"` // closed because it turned out to be that incident
+	SplitFrom  string  `json:"split_from,omitempty"`
+	Reopened   int     `json:"reopened,omitempty"` // how often it came back after it was closed
+	Storm      bool    `json:"storm,omitempty"`    // stands for a large part of the fleet
+	Rekeys     []Rekey `json:"rekeys,omitempty"`   // oldest first, at most the latest ten
+}
+
+// Rekey tells that an incident came to have another first cause. Its ID stays.
+type Rekey struct {
+	At   time.Time `json:"at"`
+	From string    `json:"from"` // "service mechanism"
+	To   string    `json:"to"`
+	Why  string    `json:"why"`
 }
 
 // InForce returns the mitigations that are, or may be, in effect.

@@ -30,4 +30,11 @@ type Forecaster interface {
 	// (none for "do nothing") and returns the expected goodput ratio per entry
 	// service at the end, 0 to 1.
 	Forecast(ctx context.Context, s *Snapshot, actions []Action, horizon time.Duration) (map[string]float64, error)
+
+	// Healed runs ahead as Forecast does with nothing done, but with the named
+	// service restored to what is usual for it: the check whether it is the cause.
+	Healed(ctx context.Context, s *Snapshot, service string, horizon time.Duration) (map[string]float64, error)
+	// Spread runs ahead with nothing done and returns who is hit when, worst
+	// first, at most 20.
+	Spread(ctx context.Context, s *Snapshot, horizon time.Duration) ([]Impact, error)
 }

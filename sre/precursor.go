@@ -80,7 +80,8 @@ type Precursor struct {
 	Caller    string     `json:"caller,omitempty"` // set for a sign on the edge Caller -> Service
 	Kind      SignalKind `json:"kind"`             // the family of signal that shows it
 	Severity  Severity   `json:"severity"`
-	Score     float64    `json:"score"` // 0 to 1
+	Score     float64    `json:"score"`          // 0 to 1
+	Risk      float64    `json:"risk,omitempty"` // probability of a cascade within RiskHorizon by this mechanism, 0 where the detector says nothing of it
 	Evidence  []Evidence `json:"evidence"`
 	Since     time.Time  `json:"since"` // estimated onset
 }

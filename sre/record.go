@@ -173,6 +173,9 @@ type View struct {
 	Services  int           `json:"services"`
 	Edges     []ViewEdge    `json:"edges,omitempty"`
 	Explain   []Explained   `json:"explain,omitempty"` // the latest tick's reasoning, "did nothing" too
+	Risks     []Risk        `json:"risks,omitempty"`   // highest first, at most 20
+	Signs     []Precursor   `json:"signs,omitempty"`   // all that was suspicious at this tick, strongest first, at most 50
+	Burns     []Burn        `json:"burns,omitempty"`   // error budgets that burn faster than they are earned, fastest first
 }
 
 // ViewEdge is one call relation of the graph, by name.

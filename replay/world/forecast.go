@@ -2,6 +2,7 @@ package world
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -155,4 +156,14 @@ func (w *World) ratios(before, after []fluid.ClientTotals) map[string]float64 {
 		out[w.plan.Services[entry].Name] = ratio
 	}
 	return out
+}
+
+// Healed is not answered by this model.
+func (forecaster) Healed(context.Context, *sre.Snapshot, string, time.Duration) (map[string]float64, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// Spread is not answered by this model.
+func (forecaster) Spread(context.Context, *sre.Snapshot, time.Duration) ([]sre.Impact, error) {
+	return nil, errors.ErrUnsupported
 }

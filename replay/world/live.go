@@ -175,3 +175,13 @@ func setSpeed(m *fluid.Model, i int, factor float64) {
 	c.Capacity = factor
 	m.SetCondition(i, c)
 }
+
+// Healed is not answered by this model.
+func (live) Healed(context.Context, *sre.Snapshot, string, time.Duration) (map[string]float64, error) {
+	return nil, errors.ErrUnsupported
+}
+
+// Spread is not answered by this model.
+func (live) Spread(context.Context, *sre.Snapshot, time.Duration) ([]sre.Impact, error) {
+	return nil, errors.ErrUnsupported
+}
