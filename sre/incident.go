@@ -111,24 +111,28 @@ type Incident struct {
 	Diagnosis   Diagnosis    `json:"diagnosis"`
 	Confidence  Confidence   `json:"confidence"`
 	Plan        *Plan        `json:"plan,omitempty"`
-	Step        int          `json:"step"`    // index of the plan's current step
-	Attempt     int          `json:"attempt"` // how often a plan was started
+	Step        int          `json:"step"`              // index of the plan's current step
+	Attempt     int          `json:"attempt"`           // how often a plan was started
+	Against     Mechanism    `json:"against,omitempty"` // mechanism that the plan was last weighed against: its outcome is learned under this one
 	Decision    *Decision    `json:"decision,omitempty"`
 	Approval    *Approval    `json:"approval,omitempty"`
 	Mitigations []Mitigation `json:"mitigations,omitempty"` // in the order of application
 	Outcome     Outcome      `json:"outcome,omitempty"`
-	GoodSince   time.Time    `json:"good_since,omitzero"` // since when what the state waits for has held
-	BadTicks    int          `json:"bad_ticks,omitempty"` // ticks in a row that spoke against the state
-	Trouble     float64      `json:"trouble,omitempty"`   // error ratio at the entries when the current step began
+	GoodSince   time.Time    `json:"good_since,omitzero"`   // since when what the state waits for has held
+	BadTicks    int          `json:"bad_ticks,omitempty"`   // ticks in a row that spoke against the state
+	GoodAt      time.Time    `json:"good_at,omitzero"`      // when the current step's check last held
+	Trouble     float64      `json:"trouble,omitempty"`     // error ratio at the entries when the current step began
+	OwnTrouble  float64      `json:"own_trouble,omitempty"` // the same at the plan's cause alone
 	Escalation  string       `json:"escalation,omitempty"`
 	Tried       []string     `json:"tried,omitempty"` // recurrence keys of cures that did not help
 	Recurrences int          `json:"recurrences,omitempty"`
 
-	MergedInto string  `json:"merged_into,omitempty"` // closed because it turned out to be that incident
-	SplitFrom  string  `json:"split_from,omitempty"`
-	Reopened   int     `json:"reopened,omitempty"` // how often it came back after it was closed
-	Storm      bool    `json:"storm,omitempty"`    // stands for a large part of the fleet
-	Rekeys     []Rekey `json:"rekeys,omitempty"`   // oldest first, at most the latest ten
+	MergedInto string    `json:"merged_into,omitempty"` // turned out to be that incident: closed, or to be closed once nothing of its own is in force
+	SplitFrom  string    `json:"split_from,omitempty"`
+	Reopened   int       `json:"reopened,omitempty"`   // how often it came back after it was closed
+	ReopenedAt time.Time `json:"reopened_at,omitzero"` // the last time
+	Storm      bool      `json:"storm,omitempty"`      // stands for a large part of the fleet
+	Rekeys     []Rekey   `json:"rekeys,omitempty"`     // oldest first, at most the latest ten
 }
 
 // Rekey tells that an incident came to have another first cause. Its ID stays.

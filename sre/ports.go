@@ -38,3 +38,9 @@ type Forecaster interface {
 	// first, at most 20.
 	Spread(ctx context.Context, s *Snapshot, horizon time.Duration) ([]Impact, error)
 }
+
+// Rememberer is a Forecaster that learns what is usual. It is shown the snapshot
+// of every tick at which nothing is wrong, and keeps as many as it needs.
+type Rememberer interface {
+	Remember(s *Snapshot)
+}
