@@ -14,7 +14,7 @@ RANDOM    = $(shell $(GO) list -f '{{range .TestImports}}{{if eq . "pgregory.net
 OTHERS    = $(filter-out $(RANDOM),$(shell $(GO) list $(PKG)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test race lint fuzz bench e2e demo ci clean tidy-check deps-check
+.PHONY: help setup build test race lint fuzz bench bench-budgets e2e demo ci clean tidy-check deps-check
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ fuzz: ## fuzz every file format for FUZZTIME each
 
 bench: ## run the benchmarks with allocations
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+
+bench-budgets: ## only those with a budget, on one core: detectors, diagnosis, and rules of the common kind beside them
+	GOMAXPROCS=1 $(GO) test -run '^$$' -bench 'SeriesTick|Tick10000|Doubling|Memory|Diagnose1000|RulesVsBank' -benchmem ./detectors ./diagnosis ./replay/rival
 
 e2e: build ## the whole loop on real Prometheus, Alertmanager, HAProxy and Chromium, installed from Debian
 	@sh deploy/e2e-install.sh >&2

@@ -7,10 +7,14 @@ import (
 	"github.com/sreagent/sreagent/sre"
 )
 
-// anomaly compares every golden signal with its own past: a robust residual
-// with a floor that fits the kind of signal, a CUSUM for small lasting shifts,
-// a jump test for large ones, and persistence against single bad samples.
-// Edges are watched only where the callee is not measured itself.
+// anomaly compares every golden signal with its own past. Each series turns its
+// deviations into rarities by what it has shown before, a CUSUM gathers them
+// against chance, the kinds of signals of one service add up, and what they add
+// up to is rated by the service's own past again. A sign passes where that is
+// rarer than the budget of false alarms of the whole fleet allows.
+//
+// The series of a service and those of the calls to it count together: trouble
+// shows in several of them at the same tick, noise does not.
 type anomaly struct {
 	cfg    AnomalyConfig
 	need   int32
@@ -19,6 +23,18 @@ type anomaly struct {
 	v      *vitals
 	svc    grid
 	edge   grid
+	svcs   []standing
+	brief  []brief // of the services at this tick
+	now    step
+}
+
+// brief is what all series of one service share at one tick, packed, since every
+// signal walks over all services.
+type brief struct {
+	traffic float64 // requests per second; missing where unknown
+	wide    float64 // factor on scales
+	frozen  bool    // nothing is learned
+	heard   bool    // a reading came
 }
 
 // grid holds the series of one matrix, row by row.
@@ -27,23 +43,40 @@ type grid struct {
 }
 
 type gridRow struct {
-	sig    sre.Signal
-	coarse bool // a second latency signal: a tail quantile jumps between buckets
-	series []series
+	sig      sre.Signal
+	coarse   bool // a second latency signal: a tail quantile jumps between buckets
+	up, down bool // directions that count
+	errors   bool
+	called   bool // of a call it tells what the service itself cannot know
+	form     floorForm
+	kin      kin
+	common   surprise // of all series of the row
+	series   []series
 }
 
-// series is the running state of one signal of one subject.
-type series struct {
-	level, dev     mean
-	up, down       float64 // CUSUM sums
-	failed, asked  float64 // decayed counts of the last minutes, for little traffic
-	worst          float64 // largest deviation of the running or the last episode
-	onset          time.Time
-	quietUntil     time.Time
-	hits           recent
-	active, lowing bool // lowing: the episode is a fall, not a rise
-	muted          bool // a repeat, and no worse than the episode before it
-	calm           uint8
+// kin groups the signals that tell of the same side of a service. Within a
+// group the strongest speaks, across groups they add up.
+type kin int
+
+const (
+	kinLoad kin = iota
+	kinFailures
+	kinDelays
+	kinResources
+	kinCallers // what those who call the service see
+	kins
+)
+
+// standing is how one service stands, over all its signals.
+type standing struct {
+	evidence [kins]float64 // of this tick, decades
+	past     hoard
+	hits     recent
+	hit      bool  // a bad sample at this tick
+	on       bool  // beyond what chance explains
+	signs    bool  // some series is in an episode
+	changed  int64 // end of the caution after a change, nanoseconds since 1970
+	dark     darkness
 }
 
 // pooling is the time constant, in seconds, over which errors are pooled where
@@ -55,6 +88,10 @@ const fewPooled = 5
 
 // longest deviation that counts, in scales: beyond it, more is no surer.
 const longest = 50
+
+// changeWide is the factor on scales while a change is fresh: a new version may
+// differ a little.
+const changeWide = 2
 
 func newAnomaly(cfg Config, v *vitals) *anomaly {
 	return &anomaly{
@@ -72,82 +109,225 @@ func (*anomaly) Name() string { return "golden_signal" }
 // Detect appends one precursor per series that is off its own past.
 func (d *anomaly) Detect(s *sre.Snapshot, frozen []bool, found []sre.Precursor) []sre.Precursor {
 	d.v.observe(s, frozen)
-	g := s.Graph
-	d.svc.fit(s.Signals, len(g.Services))
-	d.edge.fit(s.EdgeSignals, len(g.Edges))
-	step := d.step(s)
+	d.fit(s)
+	d.now = d.step(s)
+	t := &d.now
+	d.noteChanges(s)
+	for i := range d.svcs {
+		d.open(i, frozen)
+	}
 	for r := range d.svc.rows {
 		row := &d.svc.rows[r]
-		for i := range g.Services {
-			x := s.Service.At(r, i)
-			if !x.OK() {
-				continue
-			}
-			sub := subject{value: x.Value, traffic: d.v.now[i].traffic, coarse: row.coarse, frozen: isFrozen(frozen, i)}
-			if d.push(&row.series[i], row.sig, sub, step) {
-				found = append(found, d.precursor(s, row.sig, &row.series[i], sub, i, -1))
+		for i := range s.Graph.Services {
+			if sub, ok := d.ofService(s, r, i); ok {
+				a := &row.series[i]
+				d.push(a, row, &sub, t)
+				if a.speaks() {
+					d.svcs[i].take(a, row.kin)
+				}
+				d.brief[i].heard = true
 			}
 		}
 	}
 	for r := range d.edge.rows {
 		row := &d.edge.rows[r]
-		for e := range g.Edges {
-			to := g.Edges[e].To
-			x := s.Edge.At(r, e)
-			if !g.Services[to].External || !x.OK() {
-				continue
+		for e := range s.Graph.Edges {
+			if sub, ok := d.ofEdge(s, r, e); ok {
+				a := &row.series[e]
+				d.push(a, row, &sub, t)
+				if a.speaks() {
+					d.svcs[s.Graph.Edges[e].To].take(a, kinCallers)
+				}
 			}
-			traffic := cell(&s.Edge, d.v.edge.traffic, e)
-			sub := subject{value: x.Value, traffic: traffic, coarse: row.coarse, frozen: isFrozen(frozen, to)}
-			if d.push(&row.series[e], row.sig, sub, step) {
-				found = append(found, d.precursor(s, row.sig, &row.series[e], sub, to, g.Edges[e].From))
+		}
+	}
+	for i := range s.Graph.Services {
+		found = d.conclude(s, i, found)
+	}
+	return found
+}
+
+// open begins the tick of one service. Shortly after a change the scale is wider
+// and nothing is learned.
+func (d *anomaly) open(i int, frozen []bool) {
+	st, b := &d.svcs[i], &d.brief[i]
+	st.evidence, st.hit, st.signs = [kins]float64{}, false, false
+	*b = brief{traffic: missing, wide: 1, frozen: isFrozen(frozen, i)}
+	if i < len(d.v.now) {
+		b.traffic = d.v.now[i].traffic
+	}
+	if d.now.at < st.changed {
+		b.wide, b.frozen = changeWide, true
+	}
+}
+
+// ofService returns the reading of one series with what is needed to judge it.
+func (d *anomaly) ofService(s *sre.Snapshot, r, i int) (subject, bool) {
+	x := s.Service.At(r, i)
+	if !x.OK() {
+		return subject{}, false
+	}
+	b := &d.brief[i]
+	return subject{value: x.Value, traffic: b.traffic, wide: b.wide, coarse: d.svc.rows[r].coarse, frozen: b.frozen}, true
+}
+
+// ofEdge is the same for a call. Of calls to a service that is measured itself
+// only what it cannot know is watched: how long its callers wait, and how often
+// in vain.
+func (d *anomaly) ofEdge(s *sre.Snapshot, r, e int) (subject, bool) {
+	row := &d.edge.rows[r]
+	to := s.Graph.Edges[e].To
+	if !row.called && !s.Graph.Services[to].External {
+		return subject{}, false
+	}
+	x := s.Edge.At(r, e)
+	if !x.OK() {
+		return subject{}, false
+	}
+	b := &d.brief[to]
+	return subject{value: x.Value, traffic: cell(&s.Edge, d.v.edge.traffic, e), wide: b.wide, coarse: row.coarse, frozen: b.frozen}, true
+}
+
+// noteChanges remembers which services were changed.
+func (d *anomaly) noteChanges(s *sre.Snapshot) {
+	for _, c := range s.Changes {
+		if i, ok := s.Graph.Index(c.Service); ok {
+			d.svcs[i].changed = max(d.svcs[i].changed, c.At.UnixNano()+int64(d.cfg.AfterChange))
+		}
+	}
+}
+
+// speaks reports whether a series has anything to say. Most have not, and their
+// service need not be touched.
+func (a *series) speaks() bool { return a.gathered > 0 || a.active }
+
+// take adds what one series says.
+func (st *standing) take(a *series, k kin) {
+	if a.gathered > st.evidence[k] {
+		st.evidence[k] = a.gathered
+		st.hit = st.hit || a.hits.of(1, 1)
+	}
+	st.signs = st.signs || a.active
+}
+
+// conclude judges one service over all its signals and appends its signs.
+func (d *anomaly) conclude(s *sre.Snapshot, i int, found []sre.Precursor) []sre.Precursor {
+	st, t := &d.svcs[i], &d.now
+	var sum float64
+	for _, x := range st.evidence {
+		sum += x
+	}
+	if st.past.over == 0 {
+		st.past = newHoard()
+	}
+	rare := st.past.decades(sum)
+	st.hits.push(st.hit)
+	begins := rare >= t.bar && st.hits.of(t.needed, 5)
+	st.on = begins || st.on && st.signs
+	if begins || st.signs {
+		found = d.signs(s, i, begins, found)
+	}
+	if d.brief[i].frozen {
+		st.past.forget()
+	} else {
+		st.past.learn(sum)
+	}
+	return d.darken(s, i, found)
+}
+
+// signs appends the signs of one service; where an episode of the service
+// begins, every series that has gathered evidence takes part.
+func (d *anomaly) signs(s *sre.Snapshot, i int, begins bool, found []sre.Precursor) []sre.Precursor {
+	t := &d.now
+	for r := range d.svc.rows {
+		row := &d.svc.rows[r]
+		if sub, ok := d.ofService(s, r, i); ok && row.series[i].takesPart(begins, t) {
+			found = append(found, d.precursor(s, row, &row.series[i], sub, i, -1, t))
+		}
+	}
+	for _, e := range s.Graph.CallersOf(i) {
+		for r := range d.edge.rows {
+			row := &d.edge.rows[r]
+			if sub, ok := d.ofEdge(s, r, e); ok && row.series[e].takesPart(begins, t) {
+				found = append(found, d.precursor(s, row, &row.series[e], sub, i, s.Graph.Edges[e].From, t))
 			}
 		}
 	}
 	return found
 }
 
-// subject is one reading with what is needed to judge it.
-type subject struct {
-	value   float64
-	traffic float64 // requests per second behind the reading; missing where unknown
-	coarse  bool    // as of its row
-	frozen  bool
-}
-
-// step is what all series share at one tick.
-type step struct {
-	at     time.Time
-	dt     float64
-	alpha  float64
-	weight float64 // of one sample in the CUSUM: samples closer than the reference overlap
-	window float64 // seconds of requests behind one reading
+// takesPart reports whether a series has a sign, and opens its episode where
+// that of its service is on.
+func (a *series) takesPart(begins bool, t *step) bool {
+	if !a.active && begins && a.gathered >= allowance && a.hits.of(t.needed, 5) {
+		a.start(t)
+	}
+	return a.active
 }
 
 func (d *anomaly) step(s *sre.Snapshot) step {
 	ref := time.Duration(d.cfg.Reference).Seconds()
-	return step{
-		at:     s.At,
-		dt:     d.v.dt,
-		alpha:  decay(d.v.dt, d.memory),
-		weight: min(1, d.v.dt/ref),
+	dt := max(d.v.dt, 1e-9)
+	patience := time.Duration(d.cfg.Persistence).Seconds()
+	samples := math.Ceil(patience/dt - .1) // the slack keeps a tick that jitters from changing the number
+	at := s.At.UnixNano()
+	level := max(d.memory, leastMemory*dt)
+	perDay := 86400 / max(dt, ref) * max(1, float64(len(s.Graph.Services)))
+	now := step{
+		at:     at,
+		before: d.now.at,
+		slot:   slot(s.At.Unix(), weekBuckets),
+		dt:     dt,
+		alpha:  decay(dt, level),
+		slow:   decay(dt, slower*level),
+		weight: min(1, dt/ref),
 		window: max(d.window, s.Interval.Seconds()),
+		bar:    math.Log10(perDay * time.Duration(d.cfg.FalseAlarmEvery).Hours() / 24),
+		needed: int(max(1, min(3, samples))),
+		calm:   uint8(max(1, min(calmTicks, samples+1))),
+		refr:   int64(d.cfg.Refractory),
+		keep:   1 - decay(dt, pooling),
+	}
+	now.grown = beyond(100 * youth * now.window / dt)
+	now.ripe = beyond(1 / now.alpha)
+	now.sober = beyond(3 / (2 * now.slow))
+	return now
+}
+
+// beyond returns a number of samples that is surely beyond n.
+func beyond(n float64) int32 {
+	if n < math.MaxInt32-2 {
+		return int32(n) + 2
+	}
+	return math.MaxInt32 // also of what is no number
+}
+
+// fit makes room for the snapshot's signals and subjects.
+func (d *anomaly) fit(s *sre.Snapshot) {
+	d.svc.fit(s.Signals, len(s.Graph.Services))
+	d.edge.fit(s.EdgeSignals, len(s.Graph.Edges))
+	if grow := len(s.Graph.Services) - len(d.svcs); grow > 0 {
+		d.svcs = append(d.svcs, make([]standing, grow)...)
+	}
+	if grow := len(d.svcs) - len(d.brief); grow > 0 {
+		d.brief = append(d.brief, make([]brief, grow)...)
 	}
 }
 
-// fit makes room for the snapshot's signals and subjects. Rows follow their
-// signal by name when a reload changes the set.
+// fit makes room for signals and subjects. Rows follow their signal by name
+// when a reload changes the set.
 func (g *grid) fit(signals []sre.Signal, subjects int) {
 	if !g.matches(signals) {
 		rows := make([]gridRow, len(signals))
 		for i, sig := range signals {
-			rows[i].sig = sig
+			rows[i] = gridRow{sig: sig, common: newSurprise(kinOf(sig.Kind))}
+			rows[i].read()
 			for _, before := range signals[:i] {
 				rows[i].coarse = rows[i].coarse || sig.Kind == sre.Latency && before.Kind == sig.Kind && before.Unit == sig.Unit
 			}
 			for _, old := range g.rows {
 				if old.sig == sig {
-					rows[i].series = old.series
+					rows[i].series, rows[i].common = old.series, old.common
 				}
 			}
 		}
@@ -158,6 +338,14 @@ func (g *grid) fit(signals []sre.Signal, subjects int) {
 			g.rows[i].series = append(g.rows[i].series, make([]series, grow)...)
 		}
 	}
+}
+
+// read works out, once, what the name, kind and unit of the signal mean.
+func (r *gridRow) read() {
+	k := r.sig.Kind
+	r.kin, r.form, r.errors = kinOf(k), formOf(r.sig), k == sre.Errors
+	r.up, r.down = directions(k)
+	r.called = k == sre.Latency || k == sre.Errors || k == sre.Timeouts
 }
 
 func (g *grid) matches(signals []sre.Signal) bool {
@@ -172,95 +360,15 @@ func (g *grid) matches(signals []sre.Signal) bool {
 	return true
 }
 
-// push takes in one reading and reports whether the series is off.
-func (d *anomaly) push(a *series, sig sre.Signal, sub subject, t step) bool {
-	if sig.Kind == sre.Errors {
-		d.pool(a, sig, sub, t)
+func kinOf(k sre.SignalKind) kin {
+	switch k {
+	case sre.Traffic:
+		return kinLoad
+	case sre.Errors, sre.Timeouts, sre.Retries:
+		return kinFailures
+	case sre.Latency, sre.Queue:
+		return kinDelays
+	case sre.Saturation, sre.Pool, sre.Cache, sre.Replicas:
 	}
-	if a.level.n < d.need {
-		if !sub.frozen {
-			d.learn(a, sub.value, d.floor(sig, a.level.v, sub, t), t)
-		}
-		a.onset = t.at
-		return false
-	}
-	floor := d.floor(sig, a.level.v, sub, t)
-	z := (sub.value - a.level.v) / a.scale(floor, t)
-	a.accumulate(z, d.cfg.Slack, d.cfg.Threshold, t)
-	up, down := directions(sig.Kind)
-	rise := up && (z > d.cfg.Jump || a.up > d.cfg.Threshold) && d.credible(a, sig, sub)
-	fall := down && (z < -d.cfg.Jump || a.down > d.cfg.Threshold)
-	a.hits.push(rise || fall)
-	if !sub.frozen {
-		d.learn(a, sub.value, floor, t)
-	}
-	d.episode(a, z, rise, fall, t)
-	return a.active
-}
-
-// accumulate runs the two-sided CUSUM. Sums are bounded so that an episode ends
-// soon after the cause of it.
-func (a *series) accumulate(z, slack, threshold float64, t step) {
-	bounded := max(-6, min(6, z))
-	a.up = min(2*threshold, max(0, a.up+t.weight*(bounded-slack)))
-	a.down = min(2*threshold, max(0, a.down+t.weight*(-bounded-slack)))
-	if a.up == 0 && a.down == 0 && !a.active {
-		a.onset = t.at
-	}
-}
-
-// episode starts after three bad samples of five and ends after five calm ones.
-func (d *anomaly) episode(a *series, z float64, rise, fall bool, t step) {
-	switch {
-	case !a.active && a.hits.of(3, 5):
-		a.muted = t.at.Before(a.quietUntil)
-		if !a.muted {
-			a.worst = 0
-		}
-		a.active, a.calm, a.lowing = true, 0, fall && !rise
-	case a.active && math.Abs(z) < 1.5*d.cfg.Slack:
-		// Back at the usual level: what the CUSUM still holds is history.
-		if a.calm++; a.calm >= calmTicks {
-			a.active, a.up, a.down, a.hits = false, 0, 0, 0
-			a.onset = t.at
-			a.quietUntil = t.at.Add(time.Duration(d.cfg.Refractory))
-		}
-	case a.active && !rise && !fall:
-		if a.calm++; a.calm >= 2*calmTicks {
-			a.active, a.hits = false, 0
-			a.quietUntil = t.at.Add(time.Duration(d.cfg.Refractory))
-		}
-	case a.active:
-		a.calm, a.lowing = 0, fall && !rise
-	}
-}
-
-// scale is how far the series wanders by itself. A baseline that has seen only a
-// few windows of the sources does not know its own wandering yet, so it counts
-// as wider.
-func (a *series) scale(floor float64, t step) float64 {
-	windows := float64(a.level.n) * t.dt / t.window
-	return max(gaussian*a.dev.v, floor) * math.Sqrt(1+youth/max(windows, 1))
-}
-
-// youth is the number of windows after which a baseline is grown up.
-const youth = 3
-
-// gaussian turns a mean absolute deviation into a standard deviation.
-const gaussian = 1.2533
-
-// learn moves the baseline by a bounded step, so that trouble does not become
-// usual before somebody freezes it.
-func (d *anomaly) learn(a *series, x, floor float64, t step) {
-	if a.level.n == 0 {
-		a.level.add(x, t.alpha)
-		return
-	}
-	e := x - a.level.v
-	if a.level.n >= calmTicks {
-		limit := d.cfg.Clip * a.scale(floor, t)
-		e = max(-limit, min(limit, e))
-	}
-	a.dev.add(math.Abs(e), t.alpha)
-	a.level.add(a.level.v+e, t.alpha)
+	return kinResources
 }

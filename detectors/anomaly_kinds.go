@@ -3,58 +3,111 @@ package detectors
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/sreagent/sreagent/sre"
 )
 
-// floor is the least scale of a signal around level p: below it a deviation is
-// counting noise or too small to matter, however steady the past was.
-func (d *anomaly) floor(sig sre.Signal, p float64, sub subject, t step) float64 {
-	p = math.Abs(p)
-	counting := math.Sqrt(max(p, 1/t.window) / t.window)
-	requests := or(sub.traffic, missing) * t.window
+// floorForm is how the least scale of a signal follows from its level.
+type floorForm uint8
+
+const (
+	floorCount floorForm = iota
+	floorRate
+	floorShare
+	floorHundred
+	floorLatency
+	floorAttempts
+	floorReplicas
+	floorRatio
+	floorPercent
+	floorSeconds
+	floorBytes
+)
+
+// formOf returns the form of a signal by its kind, and by its unit where the kind
+// leaves it open.
+func formOf(sig sre.Signal) floorForm {
 	switch sig.Kind {
 	case sre.Traffic:
-		return max(.05*p, counting)
+		return floorRate
 	case sre.Errors:
-		return errorFloor(sig.Unit, p, counting, requests)
+		switch sig.Unit {
+		case sre.Ratio:
+			return floorShare
+		case sre.Percent:
+			return floorHundred
+		case sre.PerSecond, sre.Seconds, sre.Bytes, sre.Count:
+		}
+		return floorRate
 	case sre.Latency:
-		f := max(.05*p, .001)
-		if sub.coarse {
-			f = max(.15*p, .001)
-		}
-		if known(requests) && requests < fewRequests {
-			f *= math.Sqrt(fewRequests / max(requests, .5))
-		}
-		return f
+		return floorLatency
 	case sre.Retries, sre.Timeouts:
-		return max(.05*p, counting, .01*or(sub.traffic, 0))
+		return floorAttempts
 	case sre.Replicas:
-		return max(.5, .05*p)
+		return floorReplicas
 	case sre.Queue, sre.Pool, sre.Saturation, sre.Cache:
 	}
 	switch sig.Unit {
 	case sre.Ratio:
-		return .02
+		return floorRatio
 	case sre.Percent:
-		return 2
+		return floorPercent
 	case sre.Seconds:
-		return max(.05*p, .001)
+		return floorSeconds
 	case sre.Bytes:
-		return max(.05*p, 1)
+		return floorBytes
 	case sre.Count, sre.PerSecond:
+	}
+	return floorCount
+}
+
+// floor is the least scale of a signal around level p: below it a deviation is
+// counting noise or too small to matter, however steady the past was.
+func (f floorForm) floor(p float64, sub *subject, t *step) float64 {
+	p = math.Abs(p)
+	switch f {
+	case floorRate:
+		return max(.05*p, counting(p, t))
+	case floorShare:
+		return errorFloor(1, p, sub.traffic*t.window)
+	case floorHundred:
+		return errorFloor(100, p, sub.traffic*t.window)
+	case floorLatency:
+		return latencyFloor(p, sub.traffic*t.window, sub.coarse)
+	case floorAttempts:
+		return max(.05*p, counting(p, t), .01*or(sub.traffic, 0))
+	case floorReplicas:
+		return max(.5, .05*p)
+	case floorRatio:
+		return .02
+	case floorPercent:
+		return 2
+	case floorSeconds:
+		return max(.05*p, .001)
+	case floorBytes:
+		return max(.05*p, 1)
+	case floorCount:
 	}
 	return max(1, math.Sqrt(p))
 }
 
-func errorFloor(unit sre.Unit, p, counting, requests float64) float64 {
-	if unit != sre.Ratio && unit != sre.Percent {
-		return max(.05*p, counting)
+func latencyFloor(p, requests float64, coarse bool) float64 {
+	f := max(.05*p, .001)
+	if coarse {
+		f = max(.15*p, .001)
 	}
-	hundred := 1.
-	if unit == sre.Percent {
-		hundred = 100
+	if known(requests) && requests < fewRequests {
+		f *= math.Sqrt(fewRequests / max(requests, .5))
 	}
+	return f
+}
+
+// counting is the standard deviation of a rate whose requests come by chance.
+func counting(p float64, t *step) float64 { return math.Sqrt(max(p, 1/t.window) / t.window) }
+
+// errorFloor is that of a share of failures, which is told as a part of hundred.
+func errorFloor(hundred, p, requests float64) float64 {
 	n := max(or(requests, 400), 1)
 	q := (clip(p/hundred)*n + .5) / (n + 1)
 	return hundred * max(.005, math.Sqrt(q*(1-q)/n))
@@ -63,25 +116,24 @@ func errorFloor(unit sre.Unit, p, counting, requests float64) float64 {
 // directions says which way a kind can be off.
 func directions(k sre.SignalKind) (up, down bool) {
 	switch k {
-	case sre.Traffic, sre.Latency:
+	case sre.Traffic:
 		return true, true
 	case sre.Cache, sre.Replicas:
 		return false, true
-	case sre.Errors, sre.Saturation, sre.Retries, sre.Queue, sre.Pool, sre.Timeouts:
+	case sre.Latency, sre.Errors, sre.Saturation, sre.Retries, sre.Queue, sre.Pool, sre.Timeouts:
 	}
 	return true, false
 }
 
 // pool keeps decayed counts of requests and failures, for services that see
 // too few requests in one window.
-func (d *anomaly) pool(a *series, sig sre.Signal, sub subject, t step) {
+func (d *anomaly) pool(a *series, sig *sre.Signal, sub *subject, t *step) {
 	if !known(sub.traffic) {
 		return
 	}
-	keep := 1 - decay(t.dt, pooling)
 	n := sub.traffic * t.dt
-	a.asked = a.asked*keep + n
-	a.failed = a.failed*keep + n*errorShare(sig.Unit, sub)
+	a.asked = a.asked*t.keep + n
+	a.failed = a.failed*t.keep + n*errorShare(sig.Unit, *sub)
 }
 
 // errorShare returns the ratio that a reading of an error signal stands for.
@@ -99,13 +151,17 @@ func errorShare(unit sre.Unit, sub subject) float64 {
 	return clip(sub.value / sub.traffic)
 }
 
-// credible refuses a rise of errors that so few requests cannot prove.
-func (d *anomaly) credible(a *series, sig sre.Signal, sub subject) bool {
-	if sig.Kind != sre.Errors || !known(sub.traffic) {
+// credible refuses what so few requests cannot prove: a rise of errors below
+// Wilson's bound, and a latency of next to none.
+func (d *anomaly) credible(a *series, sig *sre.Signal, sub *subject, window float64) bool {
+	if sig.Kind == sre.Latency {
+		return !known(sub.traffic) || sub.traffic*window >= fewPooled
+	}
+	if sig.Kind != sre.Errors || !known(sub.traffic) || uncounted(sig.Unit, *sub) {
 		return true
 	}
 	usual := errorShare(sig.Unit, subject{value: a.level.v, traffic: sub.traffic})
-	share, n := errorShare(sig.Unit, sub), sub.traffic*d.window
+	share, n := errorShare(sig.Unit, *sub), sub.traffic*window
 	if n < fewRequests {
 		if a.asked < fewPooled {
 			return false
@@ -113,6 +169,12 @@ func (d *anomaly) credible(a *series, sig sre.Signal, sub subject) bool {
 		share, n = a.failed/a.asked, a.asked
 	}
 	return wilson(share, n) > usual+d.cfg.ErrorExcess/2
+}
+
+// uncounted reports whether failures are told without the requests among which
+// they happened.
+func uncounted(unit sre.Unit, sub subject) bool {
+	return unit != sre.Ratio && unit != sre.Percent && (unit != sre.PerSecond || !known(sub.traffic))
 }
 
 // felt is the share of its callers' timeout from which a service's slowness can
@@ -142,7 +204,7 @@ func (d *anomaly) matters(sig sre.Signal, a *series, sub subject, patience float
 	switch sig.Kind {
 	case sre.Errors:
 		was := errorShare(sig.Unit, subject{value: usual, traffic: sub.traffic})
-		serious = errorShare(sig.Unit, sub) > was+d.cfg.ErrorExcess
+		serious = errorShare(sig.Unit, sub) > was+d.cfg.ErrorExcess || uncounted(sig.Unit, sub) && now > 4*usual+1
 	case sre.Latency:
 		rise := d.cfg.LatencyRise
 		if sub.coarse {
@@ -156,7 +218,7 @@ func (d *anomaly) matters(sig sre.Signal, a *series, sub subject, patience float
 		if sig.Unit == sre.Percent {
 			high *= 100
 		}
-		serious = (sig.Unit == sre.Ratio || sig.Unit == sre.Percent) && now >= high
+		serious = (sig.Unit == sre.Ratio || sig.Unit == sre.Percent) && now >= high && now-usual >= .1*high
 	case sre.Queue:
 		serious = sig.Unit == sre.Count && now > 4*usual+10 || sig.Unit == sre.Seconds && now > 4*usual+.1
 	case sre.Cache:
@@ -195,18 +257,18 @@ func mechanismOf(k sre.SignalKind) sre.Mechanism {
 	return sre.Unknown
 }
 
-func (d *anomaly) precursor(s *sre.Snapshot, sig sre.Signal, a *series, sub subject, service, caller int) sre.Precursor {
-	t := d.step(s)
-	z := math.Abs(sub.value-a.level.v) / a.scale(d.floor(sig, a.level.v, sub, t), t)
-	z = min(max(z, d.cfg.Slack), longest)
+func (d *anomaly) precursor(s *sre.Snapshot, row *gridRow, a *series, sub subject, service, caller int, t *step) sre.Precursor {
+	sig := row.sig
+	z := math.Abs(sub.value-a.usual(sub.value)) / (a.scale(row.form.floor(a.level.v, &sub, t), t) * sub.wide)
+	z = max(z, 1)
 	p := sre.Precursor{
 		Detector:  d.Name(),
 		Mechanism: mechanismOf(sig.Kind),
 		Service:   s.Graph.Services[service].Name,
 		Kind:      sig.Kind,
-		Severity:  d.matters(sig, a, sub, patience(s.Graph, service, caller)),
-		Score:     math.Log1p(z) / math.Log1p(longest),
-		Since:     a.onset,
+		Severity:  sre.Info,
+		Score:     math.Log1p(min(z, longest)) / math.Log1p(longest),
+		Since:     time.Unix(0, a.onset).UTC(),
 	}
 	about := p.Service
 	if caller >= 0 {
@@ -214,8 +276,8 @@ func (d *anomaly) precursor(s *sre.Snapshot, sig sre.Signal, a *series, sub subj
 		about = p.Caller + "->" + p.Service
 	}
 	a.muted = a.muted && z < 1.2*a.worst
-	if a.muted && !sub.frozen {
-		p.Severity = sre.Info
+	if d.svcs[service].on && (!a.muted || sub.frozen) {
+		p.Severity = d.matters(sig, a, sub, patience(s.Graph, service, caller))
 	}
 	a.worst = max(a.worst, z)
 	p.Evidence = []sre.Evidence{{

@@ -15,10 +15,15 @@ type Bank struct {
 	cfg       Config
 	vitals    *vitals
 	detectors []sre.Detector
+	burn      *burnRate
 	samples   int
 	at        time.Time
 	held      []heldSign
 	heldNext  []heldSign
+	order     []int      // scratch of settle
+	graph     *sre.Graph // of the latest snapshot
+	roll      roll       // the subjects of a restored state
+	restored  bool       // and nothing was seen since
 }
 
 // heldSign is a sign of an earlier tick with the last moment at which readings
@@ -35,15 +40,27 @@ const heldShare = .7
 // New returns a bank without history. The configuration must have passed
 // Validate.
 func New(cfg Config) *Bank {
-	v := newVitals(cfg)
+	v, burn := newVitals(cfg), newBurnRate(cfg)
 	return &Bank{
 		cfg:    cfg,
 		vitals: v,
+		burn:   burn,
 		detectors: []sre.Detector{
 			newAnomaly(cfg, v),
 			newRetryStorm(cfg, v),
 			newOverload(cfg, v),
-			newExhaustion(cfg),
+			newExhaustion(cfg, v),
+			newSlow(cfg, v),
+			newPool(cfg, v),
+			newLeak(cfg, v),
+			newDecay(cfg, v),
+			newCacheLoss(cfg, v),
+			newSurvivor(cfg, v),
+			newOscillation(cfg, v),
+			newInversion(cfg, v),
+			newDivergence(cfg, v),
+			newBadChange(cfg, v),
+			burn,
 		},
 	}
 }
@@ -69,7 +86,10 @@ func (b *Bank) Detect(s *sre.Snapshot, frozen []bool) []sre.Precursor {
 	if !b.at.IsZero() && !s.At.After(b.at) {
 		return nil
 	}
-	b.at = s.At
+	if b.restored && !b.roll.opens(s.Graph) {
+		*b = *New(b.cfg)
+	}
+	b.at, b.graph, b.restored = s.At, s.Graph, false
 	b.vitals.observe(s, frozen)
 	if slices.Contains(s.Service.States, sre.Present) || slices.Contains(s.Edge.States, sre.Present) {
 		b.samples++
@@ -78,6 +98,7 @@ func (b *Bank) Detect(s *sre.Snapshot, frozen []bool) []sre.Precursor {
 	for _, d := range b.detectors {
 		found = d.Detect(s, frozen, found)
 	}
+	b.settle(found)
 	found = b.hold(s, found)
 	slices.SortStableFunc(found, byScore)
 	return found

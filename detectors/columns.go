@@ -8,7 +8,8 @@ type columns struct {
 	traffic, errRatio, errPercent, errRate   int
 	latency, tail                            int // the first latency signal, and the last where there are several
 	queue, delay, pool, poolPercent, retries int
-	timeouts, replicas                       int
+	timeouts, replicas, cache, cachePercent  int
+	members                                  int // the last occupancy, where there are several: of the pool by itself
 }
 
 func findColumns(signals []sre.Signal) columns {
@@ -27,6 +28,7 @@ func findColumns(signals []sre.Signal) columns {
 		errRate:     first(sre.Errors, sre.PerSecond),
 		latency:     first(sre.Latency, sre.Seconds),
 		tail:        -1,
+		members:     -1,
 		queue:       first(sre.Queue, sre.Count),
 		delay:       first(sre.Queue, sre.Seconds),
 		pool:        first(sre.Pool, sre.Ratio),
@@ -34,10 +36,16 @@ func findColumns(signals []sre.Signal) columns {
 		retries:     first(sre.Retries, sre.PerSecond),
 		timeouts:    first(sre.Timeouts, sre.PerSecond),
 		replicas:    first(sre.Replicas, sre.Count),
+
+		cache:        first(sre.Cache, sre.Ratio),
+		cachePercent: first(sre.Cache, sre.Percent),
 	}
 	for i, s := range signals {
 		if s.Kind == sre.Latency && s.Unit == sre.Seconds && i != c.latency {
 			c.tail = i
+		}
+		if s.Kind == sre.Pool && s.Unit == sre.Ratio && i != c.pool {
+			c.members = i
 		}
 	}
 	return c
@@ -77,4 +85,12 @@ func (c *columns) occupancy(m *sre.Matrix, i int) float64 {
 		return x
 	}
 	return cell(m, c.poolPercent, i) / 100
+}
+
+// hits returns the share of cache lookups that hit.
+func (c *columns) hits(m *sre.Matrix, i int) float64 {
+	if x := cell(m, c.cache, i); known(x) {
+		return x
+	}
+	return cell(m, c.cachePercent, i) / 100
 }

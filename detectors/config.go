@@ -24,16 +24,31 @@ type Config struct {
 	RetryStorm RetryStormConfig `yaml:"retry_storm"`
 	Exhaustion ExhaustionConfig `yaml:"exhaustion"`
 	Overload   OverloadConfig   `yaml:"overload"`
+	SLO        SLOConfig        `yaml:"slo"`
+
+	Slow        SlowConfig        `yaml:"slow"`
+	Pool        PoolConfig        `yaml:"pool"`
+	Decay       DecayConfig       `yaml:"decay"`
+	CacheLoss   CacheLossConfig   `yaml:"cache_loss"`
+	Survivor    SurvivorConfig    `yaml:"survivor"`
+	Oscillation OscillationConfig `yaml:"oscillation"`
+	Inversion   InversionConfig   `yaml:"inversion"`
+	Divergence  DivergenceConfig  `yaml:"divergence"`
+	BadChange   BadChangeConfig   `yaml:"bad_change"`
 }
 
 // AnomalyConfig sets the test of each golden signal against its own past.
 type AnomalyConfig struct {
-	Slack       float64        `yaml:"slack"`        // k of the CUSUM, in scales
-	Threshold   float64        `yaml:"threshold"`    // h of the CUSUM, in scales
-	Jump        float64        `yaml:"jump"`         // a single deviation that counts by itself, in scales
+	// FalseAlarmEvery is how seldom chance alone may raise an alarm, over the
+	// whole fleet: the bar rises with the number of services and of ticks.
+	FalseAlarmEvery model.Duration `yaml:"false_alarm_every"`
+	// Persistence is how long a deviation must last. Where ticks are longer, one
+	// sample is enough, if it is rare enough.
+	Persistence model.Duration `yaml:"persistence"`
 	Clip        float64        `yaml:"clip"`         // largest deviation that the baseline learns from, in scales
-	Reference   model.Duration `yaml:"reference"`    // sampling interval for which slack and threshold are meant
+	Reference   model.Duration `yaml:"reference"`    // sampling interval below which samples overlap and count for less
 	Refractory  model.Duration `yaml:"refractory"`   // after an episode, a weaker one is only worth a note
+	AfterChange model.Duration `yaml:"after_change"` // after a change of a service, it is judged with twice the scale and teaches nothing
 	ErrorExcess float64        `yaml:"error_excess"` // rise of the error ratio that matters, 0 to 1
 	LatencyRise float64        `yaml:"latency_rise"` // rise of latency that matters, as a share of the usual
 	HighUse     float64        `yaml:"high_use"`     // occupancy below which a rise is only worth a note, 0 to 1
@@ -71,16 +86,19 @@ type OverloadConfig struct {
 
 // DefaultConfig returns the settings that fit most systems.
 func DefaultConfig() Config {
-	return Config{
+	c := Config{
 		MinSamples: 20,
 		Memory:     model.Duration(10 * time.Minute),
 		Window:     model.Duration(15 * time.Second),
 		Hold:       model.Duration(2 * time.Minute),
 		Anomaly: AnomalyConfig{
-			Slack: 1, Threshold: 8, Jump: 8, Clip: 5,
-			Reference:   model.Duration(10 * time.Second),
-			Refractory:  model.Duration(10 * time.Minute),
-			ErrorExcess: .01, LatencyRise: .5, HighUse: .8,
+			FalseAlarmEvery: model.Duration(24 * time.Hour),
+			Persistence:     model.Duration(45 * time.Second),
+			Clip:            5,
+			Reference:       model.Duration(10 * time.Second),
+			Refractory:      model.Duration(5 * time.Minute),
+			AfterChange:     model.Duration(10 * time.Minute),
+			ErrorExcess:     .01, LatencyRise: .5, HighUse: .8,
 		},
 		RetryStorm: RetryStormConfig{
 			WarnAmplification: 1.2, ActAmplification: 1.5,
@@ -100,7 +118,10 @@ func DefaultConfig() Config {
 			QueueDelay:  model.Duration(time.Second),
 			ErrorExcess: .05,
 		},
+		SLO: SLOConfig{Objective: .999, MinEvents: 100, MinFailures: 10},
 	}
+	c.setMechanisms()
+	return c
 }
 
 // Validate returns every mistake in the settings.
@@ -118,18 +139,22 @@ func (c Config) Validate() sre.Faults {
 	f.Under("retry_storm", c.RetryStorm.validate())
 	f.Under("exhaustion", c.Exhaustion.validate())
 	f.Under("overload", c.Overload.validate())
+	f.Under("slo", c.SLO.validate())
+	c.validateMechanisms(&f)
 	return f
 }
 
 func (c AnomalyConfig) validate() sre.Faults {
 	var f sre.Faults
-	within(&f, "slack", c.Slack, .1, 10)
-	within(&f, "threshold", c.Threshold, 1, 100)
-	within(&f, "jump", c.Jump, 3, 100)
+	positive(&f, "false_alarm_every", c.FalseAlarmEvery)
+	positive(&f, "persistence", c.Persistence)
 	within(&f, "clip", c.Clip, 1, 20)
 	positive(&f, "reference", c.Reference)
 	if c.Refractory < 0 {
 		f.Add("refractory", "is negative", "0s or more")
+	}
+	if c.AfterChange < 0 {
+		f.Add("after_change", "is negative", "0s or more")
 	}
 	within(&f, "error_excess", c.ErrorExcess, .0001, 1)
 	within(&f, "latency_rise", c.LatencyRise, .01, 100)

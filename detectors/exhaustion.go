@@ -12,6 +12,7 @@ import (
 // weighted line through its recent use, and where that line meets the limit.
 type exhaustion struct {
 	cfg   ExhaustionConfig
+	v     *vitals
 	need  int32
 	start time.Time
 	last  time.Time
@@ -32,16 +33,14 @@ type trend struct {
 	last       float64 // value at the tick before
 	recent     mean    // slope over the last minute or so
 	n          int32
-	hits       recent
-	since      time.Time
-	calm       int
+	episode
 }
 
 // full is the occupancy from which a pool has nothing left to forecast.
 const full = .95
 
-func newExhaustion(cfg Config) *exhaustion {
-	return &exhaustion{cfg: cfg.Exhaustion, need: int32(cfg.MinSamples)}
+func newExhaustion(cfg Config, v *vitals) *exhaustion {
+	return &exhaustion{cfg: cfg.Exhaustion, need: int32(cfg.MinSamples), v: v}
 }
 
 // Name returns the name of the detector.
@@ -64,13 +63,15 @@ func limitOf(sig sre.Signal) (float64, bool) {
 
 // Detect appends one precursor per resource that is about to be full. A trend
 // is not a baseline, so it follows frozen services too.
-func (d *exhaustion) Detect(s *sre.Snapshot, _ []bool, found []sre.Precursor) []sre.Precursor {
+func (d *exhaustion) Detect(s *sre.Snapshot, frozen []bool, found []sre.Precursor) []sre.Precursor {
+	d.v.observe(s, frozen)
 	if d.start.IsZero() {
 		d.start, d.last = s.At, s.At.Add(-s.Interval)
 	}
 	now, dt := s.At.Sub(d.start).Seconds(), s.At.Sub(d.last).Seconds()
 	d.last = s.At
 	d.fit(s)
+	keep, alpha := trendWeights(dt, time.Duration(d.cfg.Span).Seconds())
 	for r := range d.rows {
 		row := &d.rows[r]
 		limit, bounded := limitOf(row.sig)
@@ -83,12 +84,12 @@ func (d *exhaustion) Detect(s *sre.Snapshot, _ []bool, found []sre.Precursor) []
 				continue
 			}
 			t := &row.trends[i]
-			t.add(now, x.Value, dt, time.Duration(d.cfg.Span).Seconds())
+			t.take(now, x.Value, dt, keep, alpha)
 			left := d.left(t, now, x.Value, limit)
 			if row.sig.Kind == sre.Pool && x.Value >= full*limit {
 				left = math.Inf(1) // no longer a forecast: the overload detector speaks
 			}
-			t.mark(left < time.Duration(d.cfg.WarnWithin).Seconds(), s.At)
+			t.push(left < time.Duration(d.cfg.WarnWithin).Seconds(), s.At)
 			if t.hits.of(3, 5) && left < time.Duration(d.cfg.WarnWithin).Seconds() {
 				found = append(found, d.precursor(s, row.sig, t, i, x.Value, limit, left))
 			}
@@ -124,8 +125,19 @@ func (d *exhaustion) fit(s *sre.Snapshot) {
 	}
 }
 
+// trendWeights returns what is left of the weight of the past after dt seconds,
+// and the weight of the latest slope: once for all trends of a tick.
+func trendWeights(dt, span float64) (keep, alpha float64) {
+	return 1 - decay(dt, span), decay(dt, max(span/5, 2*dt))
+}
+
+// add takes in one sample, dt seconds after the one before.
 func (t *trend) add(now, x, dt, span float64) {
-	keep := 1 - decay(dt, span)
+	keep, alpha := trendWeights(dt, span)
+	t.take(now, x, dt, keep, alpha)
+}
+
+func (t *trend) take(now, x, dt, keep, alpha float64) {
 	t.w = t.w*keep + 1
 	dtm, dx := now-t.t, x-t.x
 	if t.n == 0 {
@@ -137,24 +149,10 @@ func (t *trend) add(now, x, dt, span float64) {
 	t.tx = t.tx*keep + dtm*(x-t.x)
 	t.xx = t.xx*keep + dx*(x-t.x)
 	if t.n > 0 && dt > 0 {
-		t.recent.add((x-t.last)/dt, decay(dt, max(span/5, 2*dt)))
+		t.recent.add((x-t.last)/dt, alpha)
 	}
 	t.last = x
 	t.n++
-}
-
-func (t *trend) mark(sign bool, at time.Time) {
-	t.hits.push(sign)
-	if sign {
-		t.calm = 0
-		if t.since.IsZero() {
-			t.since = at
-		}
-		return
-	}
-	if t.calm++; t.calm >= calmTicks {
-		t.since = time.Time{}
-	}
 }
 
 // straight is the share of the variation that the line must explain. A step
@@ -195,21 +193,34 @@ func (d *exhaustion) precursor(s *sre.Snapshot, sig sre.Signal, t *trend, i int,
 		Since:     t.since,
 	}
 	if sig.Kind == sre.Pool {
-		p.Mechanism, p.Score = sre.PoolExhaustion, min(p.Score, .5)
+		p.Mechanism, p.Score = d.filledBy(i), min(p.Score, .5)
 	}
 	// A pool fills and empties with load; memory, disks and handles do not
 	// empty by themselves.
 	if sig.Kind == sre.Saturation && left < act && x > .8*limit {
 		p.Severity, p.Score = sre.Critical, .8
 	}
-	p.Evidence = []sre.Evidence{{
-		Signal: "time_to_full", Subject: name, Now: left, Normal: warn, Unit: sre.Seconds, Weight: .6,
+	terms := []term{{ramp(-left, -warn, -act), sre.Evidence{
+		Signal: "time_to_full", Subject: name, Now: left, Normal: warn, Unit: sre.Seconds,
 		Meaning: fmt.Sprintf("%s of %s will be full in about %s", sig.Name, name, span(left)),
-	}, {
-		Signal: sig.Name, Subject: name, Now: x, Normal: t.x, Unit: sig.Unit, Weight: .4,
+	}}, {ramp(x/limit, d.cfg.From, 1), sre.Evidence{
+		Signal: sig.Name, Subject: name, Now: x, Normal: t.x, Unit: sig.Unit,
 		Meaning: fmt.Sprintf("%s of %s is at %s", sig.Name, name, percent(x/limit)),
-	}}
+	}}}
+	p.Risk = weigh(terms)
+	p.Evidence = []sre.Evidence{terms[0].ev, terms[1].ev}
 	return p
+}
+
+// filledBy names what fills a pool: load, where there is as much more of it as
+// of occupancy, else work that is held for longer or never given back.
+func (d *exhaustion) filledBy(i int) sre.Mechanism {
+	p, u := &d.v.now[i], &d.v.usual[i]
+	traffic, use := u.traffic.value(needed), u.pool.value(needed)
+	if known(traffic) && known(use) && traffic > 0 && use > 0 && p.traffic/traffic > 1+(p.pool/use-1)/2 {
+		return sre.Overload
+	}
+	return sre.PoolExhaustion
 }
 
 // span writes a number of seconds for people.

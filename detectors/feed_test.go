@@ -25,6 +25,7 @@ var feedSignals = []sre.Signal{
 	{Name: "timeouts", Kind: sre.Timeouts, Unit: sre.PerSecond},
 	{Name: "replicas", Kind: sre.Replicas, Unit: sre.Count},
 	{Name: "cache", Kind: sre.Cache, Unit: sre.Ratio},
+	{Name: "members", Kind: sre.Pool, Unit: sre.Ratio},
 }
 
 // feed drives a bank with the readings of one service, "api", that "web" calls.
@@ -64,7 +65,7 @@ func (f *feed) put(r reading) []sre.Precursor {
 func (f *feed) snapshot(r reading) *sre.Snapshot {
 	s := &sre.Snapshot{
 		At: f.at, Interval: f.interval, Graph: f.graph, Signals: feedSignals,
-		Service: sre.NewMatrix(len(feedSignals), 2), Changes: f.changes,
+		Service: sre.NewMatrix(len(feedSignals), len(f.graph.Services)), Changes: f.changes,
 		Health: sre.SourceHealth{Up: true},
 	}
 	f.changes = nil

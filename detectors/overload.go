@@ -7,20 +7,15 @@ import (
 	"github.com/sreagent/sreagent/sre"
 )
 
-// overload watches for services that run out of room without a retry storm:
-// workers are all taken, or work waits. What holds the room names the
-// mechanism: slow callees, lost replicas, lost speed, or plain load.
+// overload watches for services that run out of room: workers are all taken, or
+// work waits. It names no reason but the load; detectors that know a better one
+// go before it (precedence.go).
 type overload struct {
 	cfg   OverloadConfig
 	quiet float64 // amplification from which the retry-storm detector speaks
 	v     *vitals
-	state []overloadState
-}
-
-type overloadState struct {
-	hits  recent
-	since time.Time
-	calm  int
+	state []episode
+	rest  unrest
 }
 
 func newOverload(cfg Config, v *vitals) *overload {
@@ -34,26 +29,15 @@ func (*overload) Name() string { return "overload" }
 func (d *overload) Detect(s *sre.Snapshot, frozen []bool, found []sre.Precursor) []sre.Precursor {
 	d.v.observe(s, frozen)
 	for len(d.state) < len(s.Graph.Services) {
-		d.state = append(d.state, overloadState{})
+		d.state = append(d.state, episode{})
 	}
+	d.rest.observe(d.v, frozen)
 	for i := range s.Graph.Services {
-		st := &d.state[i]
 		use := d.use(i)
-		tight := use >= d.cfg.WarnUse && d.waiting(i)
-		st.hits.push(tight)
-		switch {
-		case tight:
-			st.calm = 0
-			if st.since.IsZero() {
-				st.since = s.At
-			}
-		case st.calm < calmTicks:
-			st.calm++
-		default:
-			st.since = time.Time{}
-		}
-		if tight && st.hits.of(3, 5) && or(d.v.now[i].amplification, 1) < d.quiet {
-			found = append(found, d.precursor(s, i, use, st))
+		climbs, steeply := d.v.filling(i, fillFrom)
+		d.state[i].push(climbs || use >= d.cfg.WarnUse && d.v.waiting(i), s.At)
+		if (steeply || climbs && d.state[i].on(2, 3) || d.state[i].on(3, 5)) && or(d.v.now[i].amplification, 1) < d.quiet {
+			found = append(found, d.precursor(s, i, use))
 		}
 	}
 	return found
@@ -67,102 +51,54 @@ func (d *overload) use(i int) float64 {
 	return max(or(d.v.now[i].pool, 0), min(1, byDelay))
 }
 
-// delay is the time that work waits before it is begun, in seconds.
+// delay is the time that work waits for a service of measured capacity.
 func (d *overload) delay(i int) float64 {
-	p, u := &d.v.now[i], &d.v.usual[i]
-	if known(p.delay) {
-		return p.delay
-	}
 	capacity, assumed := d.v.capacity(i)
-	if known(p.queue) && known(capacity) && !assumed {
-		return max(0, p.queue-or(u.queue.value(needed), 0)) / capacity
+	if assumed {
+		capacity = missing
 	}
-	return missing
+	return d.v.delay(i, capacity)
 }
 
-// waiting reports whether work is held up: full workers alone are thrift.
-func (d *overload) waiting(i int) bool {
-	p, u := &d.v.now[i], &d.v.usual[i]
-	if q := u.queue.value(needed); known(q) && p.queue > 2*q+3 {
-		return true
-	}
-	if l := u.latency.value(needed); known(l) && p.latency > 2*l && p.latency > l+.005 {
-		return true
-	}
-	if known(p.delay) && p.delay > time.Duration(d.cfg.QueueDelay).Seconds() {
-		return true
-	}
-	return or(p.errors, 0) > or(u.errors.value(needed), 0)+d.cfg.ErrorExcess
-}
-
-func (d *overload) precursor(s *sre.Snapshot, i int, use float64, st *overloadState) sre.Precursor {
+func (d *overload) precursor(s *sre.Snapshot, i int, use float64) sre.Precursor {
 	p, u := &d.v.now[i], &d.v.usual[i]
 	name := s.Graph.Services[i].Name
-	harm := max(0, or(p.errors, 0)-or(u.errors.value(needed), 0))
 	out := sre.Precursor{
-		Detector:  d.Name(),
-		Mechanism: d.mechanism(i),
-		Service:   name,
-		Kind:      sre.Pool,
-		Severity:  sre.Warning,
-		Score:     .4 + .2*ramp(use, d.cfg.WarnUse, d.cfg.ActUse) + .35*ramp(harm, 0, 4*d.cfg.ErrorExcess),
-		Since:     st.since,
+		Detector: d.Name(), Mechanism: sre.Overload, Service: name, Kind: sre.Pool,
+		Severity: sre.Warning, Since: d.state[i].since,
 	}
-	if use >= d.cfg.ActUse && harm > d.cfg.ErrorExcess {
+	if use >= d.cfg.ActUse && d.v.excess(i) > d.cfg.ErrorExcess {
 		out.Severity = sre.Critical
 	}
+	var terms []term
 	if known(p.pool) {
-		meaning := fmt.Sprintf("%s of the workers of %s are taken", percent(p.pool), name)
-		if out.Mechanism == sre.PoolExhaustion {
-			meaning += fmt.Sprintf(", and its callee %s is %.1f times slower than usual", s.Graph.Services[p.slowestCallee].Name, p.slowest)
-		}
-		out.Evidence = append(out.Evidence, sre.Evidence{
-			Signal: "occupancy", Subject: name, Now: p.pool, Normal: or(d.usualUse(i), 0), Unit: sre.Ratio, Weight: .5, Meaning: meaning,
-		})
+		terms = append(terms, term{ramp(use, d.cfg.WarnUse, d.cfg.ActUse), sre.Evidence{
+			Signal: "occupancy", Subject: name, Now: p.pool, Normal: or(u.pool.value(needed), 0), Unit: sre.Ratio,
+			Meaning: fmt.Sprintf("%s of the workers of %s are taken", percent(p.pool), name),
+		}})
 	} else {
 		out.Kind = sre.Queue
 	}
 	if known(p.queue) {
 		usual := or(u.queue.value(needed), 0)
-		out.Evidence = append(out.Evidence, sre.Evidence{
-			Signal: "backlog", Subject: name, Now: p.queue, Normal: usual, Unit: sre.Count, Weight: .3,
+		terms = append(terms, term{ramp(p.queue, 2*usual+3, 8*usual+12), sre.Evidence{
+			Signal: "backlog", Subject: name, Now: p.queue, Normal: usual, Unit: sre.Count,
 			Meaning: fmt.Sprintf("%.0f requests are inside %s (usual %.0f)", p.queue, name, usual),
-		})
+		}})
 	}
-	if known(p.errors) && harm > 0 {
-		usual := or(u.errors.value(needed), 0)
-		out.Evidence = append(out.Evidence, sre.Evidence{
-			Signal: "error_ratio", Subject: name, Now: p.errors, Normal: usual, Unit: sre.Ratio, Weight: .2,
-			Meaning: fmt.Sprintf("%s of requests to %s fail (usual %s)", percent(p.errors), name, percent(usual)),
-		})
+	if t := u.traffic.value(needed); known(t) && known(p.offered) && t > 0 {
+		terms = append(terms, term{ramp(p.offered/t, 1.1, crowd), sre.Evidence{
+			Signal: "offered", Subject: name, Now: p.offered, Normal: t, Unit: sre.PerSecond,
+			Meaning: fmt.Sprintf("%.0f per second are asked of %s (usual %.0f)", p.offered, name, t),
+		}})
+	}
+	if t, ok := d.v.harmTerm(i, name, d.cfg.ErrorExcess); ok {
+		terms = append(terms, t)
+	}
+	out = conclude(out, terms)
+	if ev, ok := d.rest.evidence(i, name); ok {
+		out.Risk = raise(out.Risk, restWeight)
+		out.Evidence = append(out.Evidence, ev)
 	}
 	return out
-}
-
-func (d *overload) usualUse(i int) float64 {
-	u := &d.v.usual[i]
-	traffic, capacity := u.traffic.value(needed), u.capacity.value(needed)
-	if !known(capacity) || capacity <= 0 {
-		return missing
-	}
-	return traffic / capacity
-}
-
-// mechanism asks, in this order: are replicas gone, is a callee slow, is there
-// more load, has the service itself become slow.
-func (d *overload) mechanism(i int) sre.Mechanism {
-	p, u := &d.v.now[i], &d.v.usual[i]
-	if n := u.replicas.value(needed); known(n) && p.replicas < .85*n {
-		return sre.SurvivorOverload
-	}
-	if p.slowest >= 2 {
-		return sre.PoolExhaustion
-	}
-	if t := u.traffic.value(needed); known(t) && p.traffic > 1.3*t {
-		return sre.Overload
-	}
-	if c := u.capacity.value(needed); known(c) && p.pool > 0 && p.traffic/p.pool < .7*c {
-		return sre.CapacityDecay
-	}
-	return sre.Overload
 }

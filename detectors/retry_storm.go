@@ -19,6 +19,7 @@ type retryStorm struct {
 	cfg    RetryStormConfig
 	window float64 // seconds
 	v      *vitals
+	alpha  float64 // weight of a sample in the backlog's slope at this tick
 	state  []stormState
 }
 
@@ -32,6 +33,7 @@ type stormState struct {
 	worstAmp         float64 // highest amplification ever seen
 	since            time.Time
 	calm             int
+	acted            int // ticks for which the action level is held
 }
 
 // storm is what is known of one service at one tick.
@@ -59,9 +61,6 @@ const (
 	stormAct
 )
 
-// calmTicks is how many quiet ticks end an episode.
-const calmTicks = 5
-
 // slopeSpan is the time constant of the backlog's slope, seconds.
 const slopeSpan = 5
 
@@ -75,6 +74,7 @@ func (*retryStorm) Name() string { return "retry_storm" }
 // Detect appends one precursor per service that is vulnerable or worse.
 func (d *retryStorm) Detect(s *sre.Snapshot, frozen []bool, found []sre.Precursor) []sre.Precursor {
 	d.v.observe(s, frozen)
+	d.alpha = decay(d.v.dt, max(slopeSpan, 3*d.v.dt))
 	for len(d.state) < len(s.Graph.Services) {
 		d.state = append(d.state, stormState{queue: missing})
 	}
@@ -84,13 +84,28 @@ func (d *retryStorm) Detect(s *sre.Snapshot, frozen []bool, found []sre.Precurso
 		if !ok {
 			continue
 		}
-		level := d.judge(&x, st)
+		level := st.settle(d.judge(&x, st))
 		st.mark(level >= stormWarn || x.warnMargin || x.amp > d.cfg.WarnAmplification, s.At)
 		if level > calm {
 			found = append(found, d.precursor(s, &x, st, level))
 		}
 	}
 	return found
+}
+
+// settle holds the action level for calmTicks after it was last reached, while
+// there is any warning left: the readings of a storm come and go with it.
+func (st *stormState) settle(level stormLevel) stormLevel {
+	switch {
+	case level == stormAct:
+		st.acted = calmTicks
+	case st.acted > 0:
+		st.acted--
+		if level == stormWarn {
+			return stormAct
+		}
+	}
+	return level
 }
 
 // mark keeps the onset: the first tick with any sign since the last calm.
@@ -164,7 +179,7 @@ func (d *retryStorm) derive(x *storm, p *pulse, u *usual, st *stormState) {
 		}
 		x.m = x.backlog / (x.capacity * x.timeout)
 	}
-	slope, certain := st.follow(p.queue, d.v.dt)
+	slope, certain := st.follow(p.queue, d.v.dt, d.alpha)
 	if known(x.m) && certain && slope > 0 {
 		x.ttm = max(0, x.capacity*x.timeout-x.backlog) / slope
 	}
@@ -187,13 +202,12 @@ func (d *retryStorm) derive(x *storm, p *pulse, u *usual, st *stormState) {
 
 // follow updates the slope of the backlog and says whether it stands out of its
 // own noise.
-func (st *stormState) follow(queue, dt float64) (slope float64, certain bool) {
+func (st *stormState) follow(queue, dt, alpha float64) (slope float64, certain bool) {
 	before := st.queue
 	st.queue = queue
 	if !known(queue) || !known(before) || dt <= 0 {
 		return 0, false
 	}
-	alpha := decay(dt, max(slopeSpan, 3*dt))
 	now := (queue - before) / dt
 	e := now - st.slope.v
 	st.slope.add(now, alpha)
@@ -208,6 +222,7 @@ func (st *stormState) follow(queue, dt float64) (slope float64, certain bool) {
 func (d *retryStorm) judge(x *storm, st *stormState) stormLevel {
 	fragile := known(x.v) && x.v > 1 && (!x.lowCapacity || st.warnAmp.of(2, 2))
 	unproven := !x.measured
+	roomy := x.measured && known(x.v) && x.v < 1 && !x.full // the retries fit into the room that is left
 	harm := x.errors > d.cfg.ErrorExcess || x.dead > d.cfg.DeadShare
 	switch {
 	case fragile && (st.margin.of(2, 3) || st.soon.of(2, 3)):
@@ -218,6 +233,8 @@ func (d *retryStorm) judge(x *storm, st *stormState) stormLevel {
 		return stormAct
 	case fragile && st.marginUp.of(2, 3):
 		return stormWarn
+	case roomy && st.warnAmp.of(2, 2) && harm:
+		return vulnerable
 	case st.warnAmp.of(2, 2) && (harm || x.full):
 		return stormWarn
 	case fragile && x.measured && x.attempts > 1:

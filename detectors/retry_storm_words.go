@@ -2,24 +2,9 @@ package detectors
 
 import (
 	"fmt"
-	"math"
 	"time"
 
 	"github.com/sreagent/sreagent/sre"
-)
-
-// term is one feature of the risk with its evidence.
-type term struct {
-	x  float64 // 0 at the warning level, 1 at the action level
-	ev sre.Evidence
-}
-
-// Weights of the log-linear risk: none of the features alone reaches one half,
-// two do, four leave no doubt.
-const (
-	stormBias   = -4.
-	stormWeight = 2.5
-	stormTerms  = 4
 )
 
 func (d *retryStorm) precursor(s *sre.Snapshot, x *storm, st *stormState, level stormLevel) sre.Precursor {
@@ -34,41 +19,17 @@ func (d *retryStorm) precursor(s *sre.Snapshot, x *storm, st *stormState, level 
 	if d.v.usual[x.index].retryShare.n == 0 && x.share == 0 {
 		p.Kind = sre.Queue
 	}
-	terms := d.terms(x, name)
-	risk := weigh(terms)
 	switch level {
 	case stormAct:
-		p.Severity, p.Score = sre.Critical, max(.75, risk)
+		p.Severity = sre.Critical
 	case stormWarn:
-		p.Severity, p.Score = sre.Warning, min(max(.35, risk), .7)
+		p.Severity = sre.Warning
 	case vulnerable, calm:
 		// Fragile settings are a fact about the system, not an event: shown,
 		// but never enough to open an incident.
-		p.Severity, p.Score, p.Since = sre.Info, min(risk, .2), s.At
+		p.Severity, p.Since = sre.Info, s.At
 	}
-	for _, t := range terms {
-		p.Evidence = append(p.Evidence, t.ev)
-	}
-	return p
-}
-
-// weigh returns the probability of a cascade and sets the share of each term in
-// it. A feature that is not measured is left out and the others count for more.
-func weigh(terms []term) float64 {
-	if len(terms) == 0 {
-		return 0
-	}
-	var sum float64
-	for _, t := range terms {
-		sum += t.x
-	}
-	for i := range terms {
-		if sum > 0 {
-			terms[i].ev.Weight = terms[i].x / sum
-		}
-	}
-	l := stormBias + stormWeight*sum*stormTerms/float64(len(terms))
-	return 1 / (1 + math.Exp(-l))
+	return conclude(p, d.terms(x, name))
 }
 
 func (d *retryStorm) terms(x *storm, name string) []term {

@@ -2,6 +2,7 @@ package detectors
 
 import (
 	"math"
+	"time"
 
 	"github.com/sreagent/sreagent/sre"
 )
@@ -12,10 +13,18 @@ const harmless = .05
 // sustained is the time constant of the served rate that counts as proven.
 const sustained = 30
 
+// brim is the occupancy from which nobody is well, however usual it is, and
+// bustle the rise of it that is still usual.
+const (
+	brim   = .98
+	bustle = .03
+)
+
 func (v *vitals) isHealthy(p *pulse, u *usual) bool {
+	busy := max(v.cfg.RetryStorm.Busy, min(brim, or(u.pool.value(needed), 0)+bustle))
 	return p.anything &&
 		or(p.errors, 0) < or(u.errors.value(needed), 0)+harmless &&
-		or(p.pool, 0) < v.cfg.RetryStorm.Busy &&
+		or(p.pool, 0) < busy &&
 		or(p.amplification, 1) < v.cfg.RetryStorm.WarnAmplification &&
 		p.dead() < v.cfg.RetryStorm.DeadShare
 }
@@ -35,6 +44,7 @@ func (v *vitals) learn(p *pulse, u *usual) {
 		}
 	}
 	add(&u.traffic, p.traffic)
+	wander(&u.latencyDev, p.latency, &u.latency, v.alpha)
 	add(&u.latency, capped(p.latency, &u.latency))
 	add(&u.tail, capped(p.tail, &u.tail))
 	if known(p.queue) && u.queue.n >= needed {
@@ -65,8 +75,93 @@ func (v *vitals) learnErrors(p *pulse, u *usual) {
 	x := p.errors
 	if u.errors.n >= needed {
 		x = min(x, u.errors.v+harmless)
+		u.errorDev.add(math.Abs(x-u.errors.v), v.alpha)
 	}
 	u.errors.add(x, v.alpha)
+}
+
+// learnBounds follows occupancy and cache hits in small steps, of unhealthy
+// services too: one that always runs at nine tenths is well in its way, and a
+// cache that was lost must not become the usual one before anybody is told.
+func (v *vitals) learnBounds(p *pulse, u *usual) {
+	if known(p.pool) {
+		x := p.pool
+		if u.pool.n >= needed {
+			x = min(x, u.pool.v+bustle)
+			u.poolDev.add(math.Abs(x-u.pool.v), v.alpha)
+		}
+		u.pool.add(x, v.alpha)
+	}
+	if known(p.cache) {
+		x := p.cache
+		if u.cache.n >= needed {
+			x = max(x, u.cache.v-bustle)
+			u.cacheDev.add(math.Abs(x-u.cache.v), v.alpha)
+		}
+		u.cache.add(x, v.alpha)
+	}
+}
+
+// troubled reports whether a service shows what its callers feel: failures, or
+// answers that take twice as long as usual, more of either than its own ups and
+// downs and than so few requests can prove.
+func (v *vitals) troubled(i int) bool {
+	return v.excess(i) >= max(harmless, wild*gaussian*v.usual[i].errorDev.v) || v.late(i)
+}
+
+// late reports whether a service takes twice as long as usual to answer.
+func (v *vitals) late(i int) bool {
+	p, u := &v.now[i], &v.usual[i]
+	return !v.few(i) && muchLater(p.latency, u.latency.value(needed), &u.latencyDev)
+}
+
+// few reports whether so few requests came that a mean over them is chance.
+func (v *vitals) few(i int) bool {
+	t := v.now[i].traffic
+	return known(t) && t*max(v.dt, time.Duration(v.cfg.Window).Seconds()) < fewRequests
+}
+
+// shortest is a rise of latency that nobody feels, in seconds; wild is the
+// number of standard deviations that are no chance.
+const (
+	shortest = .005
+	wild     = 4
+)
+
+// muchLater reports whether a latency is twice the usual one, beyond what it
+// wanders by itself. False where either is unknown.
+func muchLater(now, base float64, dev *mean) bool {
+	return now > 2*base && now > base+shortest && math.Log(now/base) > wild*gaussian*dev.v
+}
+
+// wander learns how far the logarithm of a latency is from that of its mean.
+func wander(dev *mean, x float64, m *mean, alpha float64) {
+	if m.n >= needed && x > 0 && m.v > 0 {
+		dev.add(math.Abs(math.Log(x/m.v)), alpha)
+	}
+}
+
+// markOnset keeps when the trouble of a service began.
+func (v *vitals) markOnset(i int) {
+	p := &v.now[i]
+	switch {
+	case !p.anything:
+	case !v.troubled(i):
+		v.onset[i] = missing
+	case !known(v.onset[i]):
+		v.onset[i] = v.at.Sub(v.start).Seconds()
+	}
+}
+
+// excess returns the rise of the error ratio over the usual one, 0 to 1: that
+// which the number of requests proves (Wilson, 1927).
+func (v *vitals) excess(i int) float64 {
+	p := &v.now[i]
+	errors := or(p.errors, 0)
+	if known(p.traffic) {
+		errors = min(errors, wilson(errors, p.traffic*max(v.dt, time.Duration(v.cfg.Window).Seconds())))
+	}
+	return max(0, errors-or(v.usual[i].errors.value(needed), 0))
 }
 
 // backlogged reports whether a queue is longer than its usual ups and downs, and
@@ -98,6 +193,7 @@ func (v *vitals) learnEdges(s *sre.Snapshot, frozen []bool) {
 			continue
 		}
 		if x := cell(&s.Edge, v.edge.latency, e); known(x) {
+			wander(&v.edgeDev[e], x, &v.edgeLat[e], v.alpha)
 			v.edgeLat[e].add(capped(x, &v.edgeLat[e]), v.alpha)
 		}
 		calls, own := cell(&s.Edge, v.edge.traffic, e), cell(&s.Service, v.svc.traffic, edge.From)

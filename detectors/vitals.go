@@ -15,8 +15,13 @@ type pulse struct {
 	tail              float64
 	queue, delay      float64
 	pool              float64
+	members           float64 // occupancy of the pool by itself, where another bound hides it in pool
+	before            float64 // occupancy at the tick before
 	timeouts          float64 // given up by the caller
 	replicas          float64
+	cache             float64 // share of lookups that hit
+	offered           float64 // arrivals as the callers count them, where all of them do, else traffic
+	held              float64 // requests that wait for callees which have slowed down (Little's law)
 	slowest           float64 // largest ratio of a callee's latency to its usual
 	counted           bool    // amplification comes from a retry counter, not from fan-out
 	slowestCallee     int32
@@ -27,10 +32,15 @@ type pulse struct {
 type usual struct {
 	traffic, errors, latency, tail mean
 	queue, retryShare, replicas    mean
+	pool, cache                    mean
 	queueDev                       mean // mean absolute deviation of the queue
+	errorDev                       mean // of the error ratio
+	latencyDev                     mean // of the logarithm of latency
+	poolDev, cacheDev              mean // of the occupancy, and of the share of hits
 	capacity                       mean // served per second at full occupancy
 	good                           mean // good answers per second over the last half minute
 	peak                           float64
+	before                         float64 // occupancy at the latest tick, well or not
 }
 
 // settings are what the callers of a service are configured to do.
@@ -56,6 +66,9 @@ type vitals struct {
 	fanout   []mean // calls per request, by edge
 	inbound  []edgeSums
 	edgeLat  []mean // usual latency, by edge
+	edgeDev  []mean // mean absolute deviation of its logarithm, by edge
+	start    time.Time
+	onset    []float64 // seconds from start until the service's trouble began; missing while it is well
 }
 
 // edgeSums adds up what the callers of one service say of it.
@@ -82,8 +95,12 @@ func (v *vitals) observe(s *sre.Snapshot, frozen []bool) {
 	if !v.at.IsZero() && s.At.After(v.at) {
 		v.dt = s.At.Sub(v.at).Seconds()
 	}
+	if v.start.IsZero() {
+		v.start = s.At
+	}
 	v.snapshot, v.at = s, s.At
-	v.alpha = decay(v.dt, time.Duration(v.cfg.Memory).Seconds())
+	// Where samples are rare, what is usual still takes as many of them.
+	v.alpha = decay(v.dt, max(time.Duration(v.cfg.Memory).Seconds(), float64(v.cfg.MinSamples)*v.dt))
 	v.svc, v.edge = findColumns(s.Signals), findColumns(s.EdgeSignals)
 	v.grow(len(s.Graph.Services), len(s.Graph.Edges))
 	v.forget(s)
@@ -96,10 +113,12 @@ func (v *vitals) observe(s *sre.Snapshot, frozen []bool) {
 	for i := range s.Graph.Services {
 		p, u := &v.now[i], &v.usual[i]
 		p.healthy = v.isHealthy(p, u)
+		v.markOnset(i)
 		if isFrozen(frozen, i) {
 			continue
 		}
 		v.learnErrors(p, u)
+		v.learnBounds(p, u)
 		if p.healthy {
 			v.learn(p, u)
 		}
@@ -112,13 +131,14 @@ func isFrozen(frozen []bool, i int) bool { return i < len(frozen) && frozen[i] }
 func (v *vitals) grow(services, edges int) {
 	for len(v.now) < services {
 		v.now = append(v.now, pulse{})
-		v.usual = append(v.usual, usual{})
+		v.usual = append(v.usual, usual{before: missing})
 		v.settings = append(v.settings, settings{})
 		v.inbound = append(v.inbound, edgeSums{})
+		v.onset = append(v.onset, missing)
 	}
 	for len(v.fanout) < edges {
 		v.fanout = append(v.fanout, mean{})
-		v.edgeLat = append(v.edgeLat, mean{})
+		v.edgeLat, v.edgeDev = append(v.edgeLat, mean{}), append(v.edgeDev, mean{})
 	}
 }
 
@@ -219,7 +239,10 @@ func (v *vitals) take(s *sre.Snapshot, i int) {
 		pool:     v.svc.occupancy(m, i),
 		timeouts: cell(m, v.svc.timeouts, i),
 		replicas: cell(m, v.svc.replicas, i),
+		cache:    v.svc.hits(m, i),
+		before:   v.usual[i].before,
 	}
+	v.usual[i].before, p.members = p.pool, or(cell(m, v.svc.members, i), p.pool)
 	if !known(p.traffic) && in.hasTraffic {
 		p.traffic = in.traffic
 	}
@@ -232,6 +255,10 @@ func (v *vitals) take(s *sre.Snapshot, i int) {
 	p.errors = v.svc.errorRatio(m, i, p.traffic)
 	if !known(p.errors) && in.weight > 0 {
 		p.errors = in.weightedEr / in.weight
+	}
+	p.offered = p.traffic
+	if in.hasTraffic && in.traffic > or(p.offered, 0) {
+		p.offered = in.traffic
 	}
 	p.anything = known(p.traffic) || known(p.latency) || known(p.queue) || known(p.pool)
 	p.amplify(cell(m, v.svc.retries, i), in)
@@ -286,20 +313,32 @@ const callersAreAll = 0.9
 // retries more than this many times.
 const maxAmplification = 64
 
-// seeCallees finds, for every caller, the callee that has slowed down most.
+// seeCallees finds, for every caller, the callee that has slowed down most, and
+// how many of its requests are in the hands of slow callees.
 func (v *vitals) seeCallees(s *sre.Snapshot) {
 	for e := range s.Graph.Edges {
 		edge := &s.Graph.Edges[e]
-		now, base := cell(&s.Edge, v.edge.latency, e), v.edgeLat[e].value(needed)
-		if !known(now) || !known(base) {
-			now, base = v.now[edge.To].latency, v.usual[edge.To].latency.value(needed)
-		}
+		now, base := v.edgeLatency(s, e)
 		if !known(now) || !known(base) || base <= 0 {
 			continue
 		}
 		p := &v.now[edge.From]
+		if calls := cell(&s.Edge, v.edge.traffic, e); known(calls) && now > base {
+			p.held += calls * (now - base)
+		}
 		if ratio := now / base; ratio > p.slowest {
 			p.slowest, p.slowestCallee = ratio, int32(edge.To)
 		}
 	}
+}
+
+// edgeLatency returns how long a call takes and how long it usually takes, in
+// seconds, as the caller measures it, else as the callee does.
+func (v *vitals) edgeLatency(s *sre.Snapshot, e int) (now, base float64) {
+	now, base = cell(&s.Edge, v.edge.latency, e), v.edgeLat[e].value(needed)
+	if known(now) && known(base) {
+		return now, base
+	}
+	to := s.Graph.Edges[e].To
+	return v.now[to].latency, v.usual[to].latency.value(needed)
 }

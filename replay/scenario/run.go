@@ -39,6 +39,10 @@ const (
 	mostJudged = 40
 
 	twinServices = 50
+
+	// modelServices is the largest world in which the agent asks the model that
+	// the daemon asks: a question is several runs of the whole fleet.
+	modelServices = 500
 )
 
 // Options says how a scenario is run. The zero value runs it without the agent.
@@ -107,7 +111,7 @@ func (s *Scenario) agentConfig(c agent.Config) (agent.Config, error) {
 	if c.Timing == (agent.Timing{}) {
 		c.Timing = agent.DefaultTiming()
 	}
-	if c.Detection == (detectors.Config{}) {
+	if c.Detection.MinSamples == 0 { // which no valid settings have
 		c.Detection = detectors.DefaultConfig()
 	}
 	if c.Diagnosis == (diagnosis.Config{}) {
@@ -154,7 +158,23 @@ func (s *Scenario) stage(o Options, without string) (*stage, error) {
 	newScript(s, w, start).write()
 	w.AdvanceTo(start.Add(-s.WarmUp))
 	st.meter = newMeter(s, w)
+	if o.Agent {
+		if err := st.rememberPast(start); err != nil {
+			return nil, err
+		}
+	}
 	return st, nil
+}
+
+// rememberPast has the world keep what is seen until the first tick, since it
+// does not run backwards: the agent reads its history only once it sees.
+func (st *stage) rememberPast(start time.Time) error {
+	for _, err := range st.world.Source().History(context.Background(), start.Add(-st.s.WarmUp), start, st.s.Tick) {
+		if err != nil {
+			return fmt.Errorf("warm up: %w", err)
+		}
+	}
+	return nil
 }
 
 var errEnough = errors.New("played far enough")
@@ -174,7 +194,7 @@ func (st *stage) play(ctx context.Context, until time.Time) error {
 		guard, platform = &dud{Remediator: guard, id: st.without}, &dud{Remediator: platform, id: st.without}
 	}
 	line, err := replay.Rehearsal{
-		Agent: st.o.Config, Source: st.world.Source(), People: newCrowd(st.s, start), Start: start, End: end,
+		Agent: st.o.Config, Source: st.world.Source(), Forecaster: st.forecaster(), People: newCrowd(st.s, start), Start: start, End: end,
 		Levers: map[string]sre.Remediator{"guard": guard, "platform": platform},
 		Watch: func(t replay.Tick) error {
 			st.world.AdvanceTo(t.At) // also where the source was not asked or did not answer
@@ -197,6 +217,14 @@ func (st *stage) play(ctx context.Context, until time.Time) error {
 		return nil
 	}
 	return err
+}
+
+// forecaster is the daemon's: it knows what the snapshots say, and not the world.
+func (st *stage) forecaster() sre.Forecaster {
+	if len(st.s.Blueprint.Services) > modelServices {
+		return nil
+	}
+	return world.NewForecaster(world.LiveConfig{})
 }
 
 // playAlone runs the story without the agent. Who watches sees what it would
