@@ -14,6 +14,13 @@ import (
 type Engine struct {
 	cfg     Config
 	changes []sre.Change // of the last ChangeWindow, by time, then ID
+	rises   []rise       // by service
+	book    *book        // the incidents of this tick
+
+	said, saying map[string]int // at how many ticks in a row a merge or a split was called for
+
+	past past
+	held map[string]map[string]float64 // what was believed of each open incident, by service
 }
 
 // New returns an engine that knows of no change. The configuration must have
@@ -21,23 +28,46 @@ type Engine struct {
 func New(cfg Config) *Engine { return &Engine{cfg: cfg} }
 
 // Diagnose groups the precursors of one tick into one finding per fault and
-// ranks the causes of each. A group that touches an open incident is news of
-// it. Signs that are only worth a note make no finding of their own. Findings
-// come most severe first, then by fingerprint.
-func (e *Engine) Diagnose(s *sre.Snapshot, ps []sre.Precursor, open []sre.Incident) []sre.Finding {
+// ranks the causes of each. Incidents are the open ones and those that were
+// closed within half an hour. A group that touches an open incident is news of
+// it; one that looks like a closed one has come back as that; and incidents that
+// turn out to be one fault, or two, are named. Signs that are only worth a note
+// make no finding of their own. Findings come most severe first, then by
+// fingerprint.
+func (e *Engine) Diagnose(s *sre.Snapshot, ps []sre.Precursor, incidents []sre.Incident) []sre.Finding {
 	e.remember(s)
+	e.held = believed(incidents)
+	e.past.keep(s, slices.ContainsFunc(ps, grave))
 	nodes := collect(s.Graph, ps)
+	e.follow(s, nodes)
 	var findings []sre.Finding
-	for _, g := range e.groups(s, nodes, open) {
+	for _, g := range e.groups(s, nodes, incidents) {
 		findings = append(findings, e.finding(s, g))
 	}
 	slices.SortStableFunc(findings, func(a, b sre.Finding) int {
 		return cmp.Or(
 			cmp.Compare(b.Severity.Rank(), a.Severity.Rank()),
 			cmp.Compare(a.Fingerprint, b.Fingerprint),
+			cmp.Compare(a.Incident, b.Incident),
 		)
 	})
+	e.reopen(findings)
 	return findings
+}
+
+// reopen gives findings that belong to no open incident to the closed one that
+// has come back, once.
+func (e *Engine) reopen(findings []sre.Finding) {
+	taken := map[string]bool{}
+	for i := range findings {
+		f := &findings[i]
+		if f.Incident != "" || f.SplitFrom != "" {
+			continue
+		}
+		if id := e.book.reopened(&f.Diagnosis); id != "" && !taken[id] {
+			f.Incident, taken[id] = id, true
+		}
+	}
 }
 
 // remember keeps the changes that may still be to blame.
@@ -66,9 +96,8 @@ func (e *Engine) finding(s *sre.Snapshot, g group) sre.Finding {
 		Affected:   g.affected(),
 		Precursors: g.precursors(),
 	}
-	candidates := e.rank(s, g)
-	d.Hypotheses = e.hypotheses(s, g, candidates)
-	f := sre.Finding{Incident: g.incident}
+	d.Hypotheses = e.causes(s, g)
+	f := sre.Finding{Incident: g.incident, Merges: g.merges, SplitFrom: g.splitFrom, Storm: g.storm}
 	root, top := -1, d.Top()
 	if i, ok := s.Graph.Index(top.Service); ok {
 		root = i
@@ -78,7 +107,7 @@ func (e *Engine) finding(s *sre.Snapshot, g group) sre.Finding {
 		d.Note = "no service that is seen explains the signs: something outside the graph may be the cause"
 	}
 	d.DataQuality = quality(s, g, root)
-	f.Severity = e.severity(s, g, root)
+	f.Severity = e.severity(s, g, root, d.Blast.EntryShare)
 	named := top.Service
 	if named == "" {
 		named = "?" + g.strongest().name
@@ -86,6 +115,18 @@ func (e *Engine) finding(s *sre.Snapshot, g group) sre.Finding {
 	f.Fingerprint = fingerprint(named, top.Mechanism)
 	f.Diagnosis = d
 	return f
+}
+
+// causes ranks the causes of a group. What an open incident is about stays as it
+// was while nothing but the error budget speaks: users still suffer, which says
+// nothing new of why.
+func (e *Engine) causes(s *sre.Snapshot, g group) []sre.Hypothesis {
+	if inc := e.book.byID[g.incident]; inc != nil && g.onlyBurns() && len(inc.Diagnosis.Hypotheses) > 0 {
+		return slices.Clone(inc.Diagnosis.Hypotheses)
+	}
+	g = e.recalled(s, g)
+	candidates, callers := e.rank(s, g)
+	return e.hypotheses(s, g, candidates, callers)
 }
 
 // fingerprint is the same for the same cause, and short enough to be read out.
@@ -116,30 +157,4 @@ func quality(s *sre.Snapshot, g group, root int) float64 {
 		all /= 2
 	}
 	return all
-}
-
-// severity is critical where people are hurt or will be within the minute: an
-// entry service fails requests, or a sign is at its action level.
-func (e *Engine) severity(s *sre.Snapshot, g group, root int) sre.Severity {
-	for _, nd := range g.nodes {
-		if nd.worst == sre.Critical {
-			return sre.Critical
-		}
-	}
-	behind := map[int]bool{}
-	if root >= 0 {
-		behind[root] = true
-		for _, i := range s.Graph.Upstream(root) {
-			behind[i] = true
-		}
-	}
-	for _, i := range s.Graph.Entries() {
-		nd := g.node(i)
-		failing := nd != nil && nd.serious && nd.has(sre.Errors)
-		ratio := s.ErrorRatio(i)
-		if failing || (behind[i] || nd != nil) && ratio.OK() && ratio.Value >= e.cfg.EntryErrors && g.erring() {
-			return sre.Critical
-		}
-	}
-	return sre.Warning
 }

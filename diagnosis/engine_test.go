@@ -142,9 +142,9 @@ func TestGroupsAndCauses(t *testing.T) {
 			[]sre.Incident{incident("inc-1", sre.Lifting, "db", []string{"db"}, []string{"db", "shop", "web"})}, []string{"|web unknown|web"},
 		},
 		{
-			"two groups of one incident are one finding", chain,
+			"two groups of one incident are one finding, and what was believed holds", chain,
 			[]sre.Precursor{sign("shop", sre.Errors, .9, 900), sign("db", sre.Errors, .9, 20)},
-			[]sre.Incident{incident("inc-1", sre.Acting, "db", []string{"db", "shop"}, nil)}, []string{"inc-1|shop unknown|db shop"},
+			[]sre.Incident{incident("inc-1", sre.Acting, "db", []string{"db", "shop"}, nil)}, []string{"inc-1|db unknown|db shop"},
 		},
 		{
 			"the incident with more in common", chain,
@@ -171,7 +171,7 @@ func TestGroupsAndCauses(t *testing.T) {
 		{
 			"callers of a service that nobody measures are one fault", scene("web bank*", "app bank*"),
 			[]sre.Precursor{sign("web", sre.Errors, .6, 20), sign("app", sre.Errors, .6, 20)},
-			nil, []string{"|app unknown|app web"},
+			nil, []string{"| unknown|app web"},
 		},
 		{
 			"a weak sign is not enough to name anybody", chain,

@@ -12,17 +12,51 @@ import (
 type node struct {
 	index   int
 	name    string
-	signs   []sre.Precursor // as they came: strongest first
+	signs   []sre.Precursor // strongest first
+	burns   []sre.Precursor // of the error budget
 	serious bool            // at least one sign is more than a note
-	worst   sre.Severity
-	onset   time.Time // earliest of the serious signs, else of all
+	worst   sre.Severity    // without the error budget: a page about a victim does not make it a cause
+	onset   time.Time       // earliest of the serious signs, else of all
+	until   time.Time       // since when its trouble has not grown; the onset, or later
+
+	recalled bool          // this is the service at its worst, and not at this tick
+	now      *node         // of one that is recalled: as it is at this tick, nil without a sign
+	silent   time.Duration // of one that is recalled: since it was last in trouble
 }
 
-// group is one fault's worth of nodes, by service index.
+// group is one fault's worth of nodes, by name.
 type group struct {
-	nodes    []*node
-	incident string
+	nodes     []*node
+	at        map[int]*node // by service index
+	began     time.Time     // earliest serious onset
+	suffering []string      // names of the serious nodes, sorted
+	parts     [][]*node     // the connected parts of which it is made
+	incident  string        // the open incident that it is news of
+	merges    []string      // other open incidents that are the same fault
+	splitFrom string        // the incident for which it was taken until now
+	storm     bool
 }
+
+func newGroup(nodes []*node) group {
+	g := group{nodes: nodes, at: make(map[int]*node, len(nodes))}
+	slices.SortFunc(g.nodes, byName)
+	for _, n := range nodes {
+		g.at[n.index] = n
+		if !n.serious {
+			continue
+		}
+		g.suffering = append(g.suffering, n.name)
+		if g.began.IsZero() || n.onset.Before(g.began) {
+			g.began = n.onset
+		}
+	}
+	return g
+}
+
+func byName(a, b *node) int { return cmp.Compare(a.name, b.name) }
+
+// burnRate is the detector that tells how much users suffer, and nothing of why.
+const burnRate = "burn_rate"
 
 // collect sorts the signs by service. Services that the graph does not know
 // cannot be placed and are left out.
@@ -40,29 +74,77 @@ func collect(g *sre.Graph, ps []sre.Precursor) []*node {
 			byIndex[i] = nd
 			nodes = append(nodes, nd)
 		}
+		if p.Detector == burnRate {
+			nd.burns = append(nd.burns, p)
+			continue
+		}
 		nd.take(p)
+		nd.worst = graverOf(nd.worst, p.Severity)
 	}
-	slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.name, b.name) })
+	for _, nd := range nodes {
+		nd.settle()
+	}
+	slices.SortFunc(nodes, byName)
 	return nodes
+}
+
+// settle orders the signs, so that the order in which they came is nothing. An
+// error budget tells who suffers and not why: in the search for a cause it
+// stands for a note, and only where the service shows nothing else.
+func (n *node) settle() {
+	slices.SortStableFunc(n.signs, byStrength)
+	slices.SortStableFunc(n.burns, byStrength)
+	if !n.serious && len(n.burns) > 0 {
+		for _, p := range n.burns {
+			p.Score *= noteShare
+			n.take(p)
+			if grave(p) {
+				n.worst = sre.Warning
+			}
+		}
+		slices.SortStableFunc(n.signs, byStrength)
+	}
+	n.until = n.onset
 }
 
 func (n *node) take(p sre.Precursor) {
 	n.signs = append(n.signs, p)
-	if p.Severity.Rank() > n.worst.Rank() {
-		n.worst = p.Severity
-	}
-	grave := p.Severity.Rank() > sre.Info.Rank()
 	switch {
-	case n.onset.IsZero(), grave && !n.serious, grave == n.serious && p.Since.Before(n.onset):
+	case n.onset.IsZero(), grave(p) && !n.serious, grave(p) == n.serious && p.Since.Before(n.onset):
 		n.onset = p.Since
 	}
-	n.serious = n.serious || grave
+	n.serious = n.serious || grave(p)
+}
+
+// grave reports whether a sign is more than a note.
+func grave(p sre.Precursor) bool { return p.Severity.Rank() > sre.Info.Rank() }
+
+func graverOf(a, b sre.Severity) sre.Severity {
+	if b.Rank() > a.Rank() {
+		return b
+	}
+	return a
+}
+
+// byStrength orders signs: strongest first, and never by how they came.
+func byStrength(a, b sre.Precursor) int {
+	return cmp.Or(
+		cmp.Compare(b.Score, a.Score), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Caller, b.Caller),
+		cmp.Compare(a.Detector, b.Detector), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Mechanism, b.Mechanism),
+		cmp.Compare(b.Severity.Rank(), a.Severity.Rank()), a.Since.Compare(b.Since), cmp.Compare(firstSignal(a), firstSignal(b)),
+	)
+}
+
+func firstSignal(p sre.Precursor) string {
+	if len(p.Evidence) == 0 {
+		return ""
+	}
+	return p.Evidence[0].Signal
 }
 
 func (n *node) has(kind sre.SignalKind) bool {
-	return slices.ContainsFunc(n.signs, func(p sre.Precursor) bool {
-		return p.Kind == kind && p.Severity.Rank() > sre.Info.Rank()
-	})
+	of := func(p sre.Precursor) bool { return p.Kind == kind && grave(p) }
+	return slices.ContainsFunc(n.signs, of) || slices.ContainsFunc(n.burns, of)
 }
 
 // hurts reports whether the node shows what callers feel: slow, failing or
@@ -73,14 +155,14 @@ func (n *node) hurts() bool { return n.serious }
 // to its callees.
 func (n *node) loads() bool {
 	return slices.ContainsFunc(n.signs, func(p sre.Precursor) bool {
-		return surge(p) || p.Kind == sre.Retries && p.Severity.Rank() > sre.Info.Rank()
+		return surge(p) || p.Kind == sre.Retries && grave(p)
 	})
 }
 
 // short reports whether a physics detector says that the node runs out of room.
 func (n *node) short() bool {
 	return slices.ContainsFunc(n.signs, func(p sre.Precursor) bool {
-		return p.Detector != goldenSignal && p.Severity.Rank() > sre.Info.Rank()
+		return p.Detector != goldenSignal && p.Detector != burnRate && grave(p)
 	})
 }
 
@@ -89,248 +171,37 @@ func surge(p sre.Precursor) bool {
 	return p.Kind == sre.Traffic && len(p.Evidence) > 0 && p.Evidence[0].Now > p.Evidence[0].Normal
 }
 
-// sets is a union-find over nodes.
-type sets []int
+// node returns the group's node of a service, nil where it has no sign.
+func (g *group) node(index int) *node { return g.at[index] }
 
-func newSets(n int) sets {
-	s := make(sets, n)
-	for i := range s {
-		s[i] = i
-	}
-	return s
+// isSerious reports whether any node shows more than a note.
+func isSerious(nodes []*node) bool {
+	return slices.ContainsFunc(nodes, func(n *node) bool { return n.serious })
 }
 
-func (s sets) find(i int) int {
-	for s[i] != i {
-		s[i] = s[s[i]]
-		i = s[i]
-	}
-	return i
-}
+func (g *group) onset() time.Time { return g.began }
 
-// join keeps the lower index as the representative, so that the outcome does
-// not depend on the order of joining.
-func (s sets) join(a, b int) {
-	a, b = s.find(a), s.find(b)
-	if a > b {
-		a, b = b, a
-	}
-	s[b] = a
-}
-
-// groups splits the nodes into faults: by graph and onset, then by the open
-// incidents that they touch. Groups without a serious sign are dropped.
-func (e *Engine) groups(s *sre.Snapshot, nodes []*node, open []sre.Incident) []group {
-	at := make(map[int]int, len(nodes))
-	for k, nd := range nodes {
-		at[nd.index] = k
-	}
-	u := newSets(len(nodes))
-	for k, nd := range nodes {
-		for _, i := range calledBy(s.Graph, nd.index, e.cfg.MaxDistance) {
-			if other, ok := at[i]; ok && e.related(nd, nodes[other]) {
-				u.join(k, other)
-			}
-		}
-	}
-	e.joinBlind(s.Graph, nodes, at, u)
-	e.joinAbove(s.Graph, nodes, at, u)
-	owner := owners(nodes, u, open)
-	byKey := map[string]*group{}
-	var order []string
-	for k, nd := range nodes {
-		root := u.find(k)
-		key := "group " + nodes[root].name
-		if id := owner[root]; id != "" {
-			key = "incident " + id
-		}
-		g := byKey[key]
-		if g == nil {
-			g = &group{incident: owner[root]}
-			byKey[key] = g
-			order = append(order, key)
-		}
-		g.nodes = append(g.nodes, nd)
-	}
-	var out []group
-	for _, key := range order {
-		if slices.ContainsFunc(byKey[key].nodes, func(n *node) bool { return n.serious }) {
-			out = append(out, *byKey[key])
-		}
-	}
-	return out
-}
-
-// calledBy returns the services that i calls, directly or through others, at
-// most limit calls away.
-func calledBy(g *sre.Graph, i, limit int) []int {
-	seen := map[int]bool{i: true}
-	frontier, out := []int{i}, []int(nil)
-	for range limit {
-		var next []int
-		for _, j := range frontier {
-			for _, e := range g.CalleesOf(j) {
-				if to := g.Edges[e].To; !seen[to] {
-					seen[to] = true
-					next = append(next, to)
-				}
-			}
-		}
-		out = append(out, next...)
-		frontier = next
-	}
-	return out
-}
-
-// related reports whether the signs of a caller and of one of its callees can
-// have one cause: harm goes up the call, load goes down it.
-func (e *Engine) related(caller, callee *node) bool {
-	gap := caller.onset.Sub(callee.onset).Abs()
-	if gap > time.Duration(e.cfg.MergeWindow) {
-		return false
-	}
-	return callee.hurts() && caller.hurts() || caller.loads() && (callee.loads() || callee.hurts())
-}
-
-// joinBlind joins callers of a service that nobody measures: the graph cannot
-// show the sign that links them.
-func (e *Engine) joinBlind(g *sre.Graph, nodes []*node, at map[int]int, u sets) {
-	for k, nd := range nodes {
-		if !nd.serious {
-			continue
-		}
-		for _, out := range g.CalleesOf(nd.index) {
-			callee := g.Edges[out].To
-			if !g.Services[callee].External {
-				continue
-			}
-			for _, in := range g.CallersOf(callee) {
-				other, ok := at[g.Edges[in].From]
-				if ok && other != k && nodes[other].serious &&
-					nd.onset.Sub(nodes[other].onset).Abs() <= time.Duration(e.cfg.MergeWindow) {
-					u.join(k, other)
-				}
-			}
-		}
-	}
-}
-
-// joinAbove joins a service that runs out of room with everything that suffers
-// anywhere above it: such trouble passes through services that show nothing.
-func (e *Engine) joinAbove(g *sre.Graph, nodes []*node, at map[int]int, u sets) {
-	for k, nd := range nodes {
-		if !nd.short() {
-			continue
-		}
-		for _, i := range g.Upstream(nd.index) {
-			if other, ok := at[i]; ok && nodes[other].serious && e.related(nodes[other], nd) {
-				u.join(k, other)
-			}
-		}
-	}
-}
-
-// owners names the open incident that each set belongs to: the one with which
-// it shares most services. A set that shares none, but has services behind the
-// cause of an incident that is still at large, is how that incident spreads.
-func owners(nodes []*node, u sets, open []sre.Incident) map[int]string {
-	known := slices.Clone(open)
-	slices.SortStableFunc(known, func(a, b sre.Incident) int {
-		return cmp.Or(a.OpenedAt.Compare(b.OpenedAt), cmp.Compare(a.ID, b.ID))
-	})
-	owner := claims(known, nodes, u, func(inc *sre.Incident) []string {
-		if inc.State == sre.Closed {
-			return nil
-		}
-		return append(slices.Clone(inc.Diagnosis.Affected), inc.Diagnosis.Top().Service)
-	})
-	behind := claims(known, nodes, u, func(inc *sre.Incident) []string {
-		if !spreading(inc.State) {
-			return nil
-		}
-		return inc.Diagnosis.Blast.Services
-	})
-	for root, id := range behind {
-		if owner[root] == "" {
-			owner[root] = id
-		}
-	}
-	return owner
-}
-
-// claims names, for every set, the incident with which it shares most of the
-// named services; the older incident where several share as many.
-func claims(open []sre.Incident, nodes []*node, u sets, names func(*sre.Incident) []string) map[int]string {
-	owner, best := map[int]string{}, map[int]int{}
-	for i := range open {
-		theirs := names(&open[i])
-		shared := map[int]int{}
-		for k, nd := range nodes {
-			if nd.serious && slices.Contains(theirs, nd.name) {
-				shared[u.find(k)]++
-			}
-		}
-		for k := range nodes {
-			if root := u.find(k); shared[root] > best[root] {
-				owner[root], best[root] = open[i].ID, shared[root]
-			}
-		}
-	}
-	return owner
-}
-
-// spreading reports whether an incident in this state is still at large.
-func spreading(s sre.State) bool {
-	switch s {
-	case sre.Suspected, sre.Diagnosed, sre.Planned, sre.AwaitingApproval, sre.Acting, sre.Verifying, sre.Escalated:
-		return true
-	case sre.Resolved, sre.Lifting, sre.Reverting, sre.Closed:
-	}
-	return false
-}
-
-func (g *group) node(index int) *node {
-	for _, n := range g.nodes {
-		if n.index == index {
-			return n
-		}
-	}
-	return nil
-}
-
-func (g *group) onset() time.Time {
-	var first time.Time
-	for _, n := range g.nodes {
-		if n.serious && (first.IsZero() || n.onset.Before(first)) {
-			first = n.onset
-		}
-	}
-	return first
-}
-
-func (g *group) affected() []string {
-	var names []string
-	for _, n := range g.nodes {
-		if n.serious {
-			names = append(names, n.name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
+func (g *group) affected() []string { return g.suffering }
 
 func (g *group) precursors() []sre.Precursor {
 	var out []sre.Precursor
 	for _, n := range g.nodes {
-		out = append(out, n.signs...)
+		for _, p := range n.signs {
+			if p.Detector != burnRate {
+				out = append(out, p)
+			}
+		}
+		out = append(out, n.burns...)
 	}
-	slices.SortStableFunc(out, func(a, b sre.Precursor) int {
-		return cmp.Or(
-			cmp.Compare(b.Score, a.Score), cmp.Compare(a.Service, b.Service), cmp.Compare(a.Caller, b.Caller),
-			cmp.Compare(a.Detector, b.Detector), cmp.Compare(a.Kind, b.Kind),
-		)
-	})
+	slices.SortStableFunc(out, byStrength)
 	return out
+}
+
+// onlyBurns reports whether nothing but error budgets is more than a note.
+func (g *group) onlyBurns() bool {
+	return !slices.ContainsFunc(g.nodes, func(n *node) bool {
+		return slices.ContainsFunc(n.signs, func(p sre.Precursor) bool { return p.Detector != burnRate && grave(p) })
+	})
 }
 
 // strongest returns the serious node with the highest score.

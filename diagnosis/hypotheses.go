@@ -19,7 +19,7 @@ const suspicious = .5
 
 // hypotheses writes the candidates down, with everything that is not named in
 // the unknown cause, so that the probabilities sum to 1.
-func (e *Engine) hypotheses(s *sre.Snapshot, g group, cs []candidate) []sre.Hypothesis {
+func (e *Engine) hypotheses(s *sre.Snapshot, g group, cs []candidate, callers []string) []sre.Hypothesis {
 	rest := 1.
 	var out []sre.Hypothesis
 	for i := range cs {
@@ -37,26 +37,43 @@ func (e *Engine) hypotheses(s *sre.Snapshot, g group, cs []candidate) []sre.Hypo
 			Change:      c.suspect,
 		})
 	}
-	out = append(out, sre.Hypothesis{Mechanism: sre.Unknown, Probability: max(0, rest)})
+	out = append(out, sre.Hypothesis{Mechanism: sre.Unknown, Probability: max(0, rest), Callers: callers})
 	slices.SortStableFunc(out, func(a, b sre.Hypothesis) int { return cmp.Compare(b.Probability, a.Probability) })
 	return out
 }
 
 // mechanism is that of the candidate's signs. A fresh change explains what
-// physics does not.
+// physics does not, if neither more load nor the services below account for it
+// and the candidate's own signs began no earlier than the change. It is unknown
+// for a cause that is well again: there is nothing left of it to cure.
 func (c *candidate) mechanism() sre.Mechanism {
 	m := sre.Unknown
 	if c.node != nil {
-		m = c.node.mechanism()
+		n := c.node.present()
+		if n == nil {
+			return m
+		}
+		m = n.mechanism()
 	}
 	if c.pushes {
 		m = sre.Overload
 	}
-	if c.change >= suspicious && (m == sre.Unknown || m == sre.SlowDependency) {
+	if c.guilty() && (m == sre.Unknown || m == sre.SlowDependency) {
 		return sre.BadChange
 	}
 	return m
 }
+
+func (c *candidate) guilty() bool {
+	if c.change < suspicious {
+		return false
+	}
+	n := c.node
+	return n == nil || n.surging() == 0 && c.left >= c.raw/2 && !n.onset.Before(c.suspect.At.Add(-signsBegin))
+}
+
+// signsBegin is how much too early the onset of a sign may be estimated.
+const signsBegin = 30 * time.Second
 
 // evidence returns the five pieces that weigh most, with weights that sum to 1.
 func (c *candidate) evidence(g group) []sre.Evidence {
@@ -69,8 +86,14 @@ func (c *candidate) evidence(g group) []sre.Evidence {
 			}
 			for _, ev := range p.Evidence {
 				ev.Weight *= share
-				all = append(all, ev)
+				all = append(all, c.node.dated(ev))
 			}
+		}
+	}
+	if c.node == nil || !c.node.serious {
+		for _, ev := range evidenceOf(c.signs) {
+			ev.Weight *= noteShare
+			all = append(all, ev)
 		}
 	}
 	if c.suspect != nil {

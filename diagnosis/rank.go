@@ -22,6 +22,7 @@ type candidate struct {
 	resource float64 // 1 where a resource of its own is short
 	pushes   bool    // it spreads load to its callees
 	suspect  *sre.Change
+	signs    []sign // what the windows before and after the onset show
 	score    float64
 	p        float64
 }
@@ -69,7 +70,7 @@ func (n *node) strength() float64 {
 			second = x
 		}
 	}
-	return strongestSign * (best + second/2)
+	return strongestSign * (best + second/2) * n.fading()
 }
 
 // surging returns the strength of a rise in traffic.
@@ -80,7 +81,30 @@ func (n *node) surging() float64 {
 			best = max(best, p.Score)
 		}
 	}
-	return strongestSign * best
+	return strongestSign * best * n.fading()
+}
+
+// surgeSince is when the traffic first rose, zero where it did not.
+func (n *node) surgeSince() time.Time {
+	var first time.Time
+	for _, p := range n.signs {
+		if surge(p) && (first.IsZero() || p.Since.Before(first)) {
+			first = p.Since
+		}
+	}
+	return first
+}
+
+// uncached returns the strength of the sign that a cache no longer answers, which
+// sends what it answered before to the services below.
+func (n *node) uncached() float64 {
+	var best float64
+	for _, p := range n.signs {
+		if p.Kind == sre.Cache && grave(p) {
+			best = max(best, p.Score)
+		}
+	}
+	return strongestSign * best * n.fading()
 }
 
 // driven reports whether the node suffers from load that its callers send and
@@ -124,11 +148,23 @@ func graver(a, b sre.Precursor) bool {
 // goldenSignal is the detector whose mechanisms are only a first guess.
 const goldenSignal = "golden_signal"
 
+// windowShare is the weight of what the windows before and after the onset show
+// beside what the precursors know. Both count in logarithms of deviations, and a
+// good part of it twice.
+const windowShare = .5
+
+// heldWeight is the weight of what was believed of an incident one tick ago. An
+// incident is seen best as it begins; what follows is how it spreads, and often
+// outlives the cause.
+const heldWeight = 2
+
 // rank scores every candidate of a group and turns scores into probabilities.
 // The candidates come most probable first; what is missing to 1 is unknown.
-func (e *Engine) rank(s *sre.Snapshot, g group) []candidate {
-	cs := e.candidates(s, g)
+func (e *Engine) rank(s *sre.Snapshot, g group) (cs []candidate, callers []string) {
+	cs = e.candidates(s, g)
 	middle := medianOnset(g)
+	seen := e.look(s, g)
+	held := e.held[g.incident]
 	for i := range cs {
 		c := &cs[i]
 		if c.node != nil {
@@ -140,12 +176,18 @@ func (e *Engine) rank(s *sre.Snapshot, g group) []candidate {
 		c.coverage = coverage(s.Graph, g, c)
 		w := e.cfg.Weights
 		c.score = w.Evidence*c.left + w.Onset*c.onset + w.Change*c.change + w.Coverage*c.coverage + w.Resource*c.resource
+		if seen != nil {
+			c.score += windowShare * seen.scores[c.index]
+			c.signs = seen.signs[c.index]
+		}
+		c.score += heldWeight * held[c.name]
 	}
-	e.softmax(cs)
+	callers, unseen := e.unobserved(s.Graph, g, cs)
+	e.softmax(cs, unseen)
 	slices.SortStableFunc(cs, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.name, b.name))
 	})
-	return cs
+	return cs, callers
 }
 
 // candidates are the services with a sign, and the silent ones that were
@@ -184,14 +226,16 @@ func pushing(g *sre.Graph, grp group, n *node) bool {
 			return false
 		}
 	}
-	// Load arrives by way of services that carry more of it themselves.
+	// Load arrives at once, by way of services that carry more of it themselves:
+	// what grew after the trouble below is people who try again.
+	began := n.surgeSince()
 	queue, seen := []int{n.index}, map[int]bool{n.index: true}
 	for head := 0; head < len(queue); head++ {
 		below := grp.node(queue[head])
 		if below == nil || below.surging() == 0 {
 			continue
 		}
-		if below.driven() {
+		if below.driven() && !began.After(below.onset.Add(simultaneous)) {
 			return true
 		}
 		for _, e := range g.CalleesOf(queue[head]) {
@@ -229,12 +273,16 @@ func (e *Engine) explain(s *sre.Snapshot, g group, c *candidate) float64 {
 			by = max(by, e.cfg.ExplainAway*n.strength())
 		}
 	}
-	var load float64
+	var load, cold float64
 	for _, edge := range s.Graph.CallersOf(c.index) {
-		if n := g.node(s.Graph.Edges[edge].From); n != nil {
+		if n := g.node(s.Graph.Edges[edge].From); n != nil && n.index != c.index {
 			load = max(load, n.surging())
+			if c.node.mechanism() != sre.RetryStorm { // which goes on whatever began it
+				cold = max(cold, n.uncached())
+			}
 		}
 	}
+	by = max(by, cold)
 	if c.node.driven() {
 		by = max(by, load)
 	}
@@ -347,14 +395,14 @@ func coverage(g *sre.Graph, grp group, c *candidate) float64 {
 	return hit / all
 }
 
-// softmax sets the probabilities, with the unknown cause in the sum.
-func (e *Engine) softmax(cs []candidate) {
+// softmax sets the probabilities, with the unknown cause and its score in the sum.
+func (e *Engine) softmax(cs []candidate, unseen float64) {
 	w := e.cfg.Weights
-	top := w.Unknown
+	top := unseen
 	for i := range cs {
 		top = max(top, cs[i].score)
 	}
-	sum := math.Exp((w.Unknown - top) / w.Temperature)
+	sum := math.Exp((unseen - top) / w.Temperature)
 	for i := range cs {
 		cs[i].p = math.Exp((cs[i].score - top) / w.Temperature)
 		sum += cs[i].p

@@ -101,7 +101,7 @@ func TestRetryStormIsOneFindingWithTheLeafAsItsCause(t *testing.T) {
 					silent++
 				}
 				for _, f := range fs {
-					checkStorm(t, w, f)
+					checkStorm(t, w, f, since == first)
 					if act < 0 && f.Severity == sre.Critical {
 						act = since
 					}
@@ -126,10 +126,13 @@ func TestRetryStormIsOneFindingWithTheLeafAsItsCause(t *testing.T) {
 	}
 }
 
-func checkStorm(t *testing.T, w *world, f sre.Finding) {
+// checkStorm holds a finding against the story. At the first tick nothing may
+// show yet but how slow the leaf is.
+func checkStorm(t *testing.T, w *world, f sre.Finding, first bool) {
 	t.Helper()
 	top := f.Diagnosis.Top()
-	if top.Service != "ledger" || top.Mechanism != sre.RetryStorm {
+	early := first && top.Mechanism == sre.SlowDependency
+	if top.Service != "ledger" || top.Mechanism != sre.RetryStorm && !early {
 		t.Errorf("%.0f s: top cause is %s (%s), want ledger (retry_storm)", w.t, top.Service, top.Mechanism)
 	}
 	if top.Probability < .8 {

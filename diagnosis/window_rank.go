@@ -15,11 +15,16 @@ func (w *window) left(r, i int) float64 {
 	s := w.own[r][i]
 	switch sig := w.shape.Signals[r]; familyOf(sig.Kind) {
 	case failures, delays:
-		return 1 - w.below(r, i)
+		return 1 - max(w.below(r, i), w.hold[i].accounts())
 	case resources:
-		if s.rise() > 0 && w.growth[i] > 0 {
-			return 1 - min(1, w.growth[i]*math.Abs(s.normal)/s.rise())
+		var grown float64
+		if moved := s.now - s.normal; moved*w.growth[i] > 0 && sig.Kind != sre.Cache {
+			grown = min(1, w.growth[i]*math.Abs(s.normal)/moved)
 		}
+		if heldBySlots(sig.Kind) {
+			grown = max(grown, w.hold[i].accounts())
+		}
+		return 1 - grown
 	case load:
 		return 1 - w.above(i)
 	case families:
@@ -37,18 +42,74 @@ func (w *window) below(r, i int) float64 {
 	}
 	var sum float64
 	for _, e := range w.g.CalleesOf(i) {
+		if j := w.g.Edges[e].To; j != i {
+			sum += w.portion(i, j) * max(w.passed(r, i, j), w.onTheWire(r, e))
+		}
+	}
+	return min(1, max(sum, w.behind(r, i))/mine)
+}
+
+// passed is the rise of a callee that its caller can feel. A request that makes
+// several calls is slow when one of them is, so that the caller's median may move
+// with the 99th percentile of the callee (Dean and Barroso, The Tail at Scale,
+// 2013), and so it may where the callee serves others as well.
+func (w *window) passed(r, i, j int) float64 {
+	if w.traffic[j] >= w.c.several*w.traffic[i] {
+		return w.deepest(r, j)
+	}
+	if s := w.own[r][j]; s.z >= w.c.noteworthy {
+		return s.rise()
+	}
+	return 0
+}
+
+// deepest is the largest rise of a service among the signals of one kind and
+// unit.
+func (w *window) deepest(r, j int) float64 {
+	var most float64
+	like := w.shape.Signals[r]
+	for k, sig := range w.shape.Signals {
+		if s := w.own[k][j]; sig.Kind == like.Kind && sig.Unit == like.Unit && s.z >= w.c.noteworthy {
+			most = max(most, s.rise())
+		}
+	}
+	return most
+}
+
+// silent returns the share of a sign of trouble that callees account for which
+// do not measure such trouble, but are short of something themselves.
+func (w *window) silent(r, i int) float64 {
+	if f := familyOf(w.shape.Signals[r].Kind); f != failures && f != delays {
+		return 0
+	}
+	mine := w.own[r][i].weight(1)
+	var most float64
+	for _, e := range w.g.CalleesOf(i) {
 		j := w.g.Edges[e].To
-		if j == i {
+		if j == i || w.measures(familyOf(w.shape.Signals[r].Kind), j) {
 			continue
 		}
-		var theirs float64
-		if s := w.own[r][j]; s.seen && s.z >= noteworthy {
-			theirs = s.rise()
+		for k, sig := range w.shape.Signals {
+			if s := w.own[k][j]; familyOf(sig.Kind) == resources && s.z >= w.c.noteworthy {
+				most = max(most, s.weight(1))
+			}
 		}
-		sum += w.portion(i, j) * max(theirs, w.onTheWire(r, e))
 	}
-	return min(1, sum/mine)
+	return w.c.silent * min(1, most/max(mine, 1e-9))
 }
+
+// measures reports whether a service has a reading of a family. Failures are
+// those of requests: a count of other events, of restarts say, is none.
+func (w *window) measures(f family, i int) bool {
+	for r, sig := range w.shape.Signals {
+		if familyOf(sig.Kind) == f && w.own[r][i].seen && (f != failures || ofRequests(sig.Unit)) {
+			return true
+		}
+	}
+	return false
+}
+
+func ofRequests(u sre.Unit) bool { return u == sre.Ratio || u == sre.Percent || u == sre.PerSecond }
 
 // onTheWire is the rise that the calls of an edge show in the unit of a signal,
 // as far as the other callers of the same service agree.
@@ -57,14 +118,14 @@ func (w *window) onTheWire(r, e int) float64 {
 	like := w.shape.Signals[r]
 	for k, sig := range w.shape.EdgeSignals {
 		s := w.edge[k][e]
-		if sig.Kind != like.Kind || sig.Unit != like.Unit || s.z < noteworthy {
+		if sig.Kind != like.Kind || sig.Unit != like.Unit || s.z < w.c.noteworthy {
 			continue
 		}
 		var voices, agree float64
 		for _, other := range w.g.CallersOf(w.g.Edges[e].To) {
 			if o := w.edge[k][other]; o.seen {
 				voices++
-				if o.z >= noteworthy {
+				if o.z >= w.c.noteworthy {
 					agree++
 				}
 			}
@@ -80,17 +141,6 @@ func (w *window) portion(i, j int) float64 {
 		return min(1, w.traffic[j]/w.traffic[i])
 	}
 	return 1
-}
-
-// above returns the share of a change in traffic that comes from the callers.
-func (w *window) above(i int) float64 {
-	var most float64
-	for _, e := range w.g.CallersOf(i) {
-		if from := w.g.Edges[e].From; from != i && w.growth[i] != 0 {
-			most = max(most, w.growth[from]/w.growth[i])
-		}
-	}
-	return min(1, most)
 }
 
 // symptom is the strongest sign of delay or failure that a service, or the calls
@@ -125,7 +175,7 @@ func (w *window) symptom(i int) float64 {
 func (w *window) reach() {
 	n := len(w.g.Services)
 	symptoms := make([]float64, n)
-	for i := range symptoms {
+	for _, i := range w.services {
 		symptoms[i] = w.symptom(i)
 	}
 	w.way = make([]float64, n)
@@ -134,7 +184,8 @@ func (w *window) reach() {
 	}
 	for moved := true; moved; {
 		moved = false
-		for _, e := range w.g.Edges {
+		for _, k := range w.calls {
+			e := &w.g.Edges[k]
 			if via := min(w.way[e.From], symptoms[e.From]); !e.Gone && via > w.way[e.To] {
 				w.way[e.To], moved = via, true
 			}
@@ -156,8 +207,8 @@ func (w *window) victims() {
 		var total float64
 		for _, i := range w.entries {
 			s := w.own[r][i]
-			hurt[f] = max(hurt[f], s.weight(1))
-			if s.z >= noteworthy {
+			hurt[f] = max(hurt[f], math.Log1p(max(0, s.z-w.c.noteworthy)))
+			if s.z >= w.c.noteworthy {
 				total += s.rise() * w.rate(i)
 			}
 		}
@@ -168,16 +219,16 @@ func (w *window) victims() {
 	most := max(hurt[delays], hurt[failures])
 	for f := range families {
 		w.mute[f] = 1
-		if (f == delays || f == failures) && most >= math.Log1p(entryHurts) {
-			w.mute[f] = 1 - windowMute*(1-hurt[f]/most)
+		if (f == delays || f == failures) && most > 0 && most >= math.Log1p(w.c.entryHurts-w.c.noteworthy) {
+			w.mute[f] = 1 - w.c.mute*(1-hurt[f]/most)
 		}
 	}
 }
 
 func (w *window) share(r int, f family, total float64) {
-	for i := range w.g.Services {
+	for _, i := range w.services {
 		s := w.own[r][i]
-		if s.z < noteworthy || slices.Contains(w.entries, i) {
+		if s.z < w.c.noteworthy || w.entry[i] {
 			continue
 		}
 		certain := s.weight(1) / (1 + s.weight(1))
@@ -208,8 +259,15 @@ func (w *window) signs(i int) []sign {
 	var out []sign
 	for r, sig := range w.shape.Signals {
 		s := w.own[r][i]
+		if s.z <= 0 {
+			continue
+		}
 		f := familyOf(sig.Kind)
-		if x := s.weight(w.left(r, i)) * w.trust(f); x > 0 {
+		x := s.weight(w.left(r, i)) * w.trust(f) * (1 - w.silent(r, i))
+		if f == load && s.now == 0 {
+			x /= w.c.traffic // not less of it: nothing
+		}
+		if x > 0 {
 			out = append(out, sign{sig, w.g.Services[i].Name, f, s, x})
 		}
 	}
@@ -223,9 +281,9 @@ func (w *window) signs(i int) []sign {
 func (w *window) trust(f family) float64 {
 	switch f {
 	case resources:
-		return windowResource
+		return w.c.resource
 	case load:
-		return windowTraffic
+		return w.c.traffic
 	case failures, delays, families:
 	}
 	return w.mute[f]
@@ -248,7 +306,7 @@ func (w *window) called(i int) []sign {
 				continue
 			}
 			voices++
-			x := s.weight(1 - w.belowCalls(r, i, s))
+			x := s.weight(1 - max(w.belowCalls(r, i, s), w.hold[i].accounts()))
 			sum += x
 			if x > worst.weight {
 				name := w.g.Services[w.g.Edges[e].From].Name + "->" + w.g.Services[i].Name
@@ -271,7 +329,7 @@ func (w *window) belowCalls(r, i int, s shift) float64 {
 	}
 	var sum float64
 	for _, e := range w.g.CalleesOf(i) {
-		if x := w.edge[r][e]; x.z >= noteworthy {
+		if x := w.edge[r][e]; x.z >= w.c.noteworthy {
 			sum += x.rise()
 		}
 	}
@@ -288,48 +346,73 @@ func (w *window) score(i int, signs []sign, change float64) float64 {
 	x := signs[0].weight
 	for _, s := range signs[1:] {
 		if s.family != signs[0].family {
-			x += windowSecond * s.weight
+			x += w.c.second * s.weight
 			break
 		}
 	}
-	x += windowSupport * min(x, w.way[i])
-	x += windowCover * max(w.harm[i][failures], w.harm[i][delays])
-	if x > windowUnseen {
-		x += windowChange * change
+	x += w.c.support * min(x, w.way[i])
+	x += w.c.cover * max(w.harm[i][failures], w.harm[i][delays])
+	if x > w.unseen() {
+		x += w.c.change * change
 	}
 	return x
 }
 
-// hypotheses turns scores into probabilities.
-func (w *window) hypotheses(changed map[string]suspect) []sre.Hypothesis {
-	n := len(w.g.Services)
-	out := make([]sre.Hypothesis, 0, n+1)
-	scores := make([]float64, 0, n+1)
-	for i := range n {
+// unseen is the score of a cause that is not seen: that of a service which shows
+// in two families, and all the way up, what the most moved of so many series
+// shows by chance. A deviation of noteworthy is exceeded by one series in ten; a
+// tail that falls exponentially from there makes the largest of n that of
+// noteworthy times the decimal logarithm of n.
+func (w *window) unseen() float64 {
+	chance := w.c.noteworthy * math.Log10(max(10, float64(w.series)))
+	return (1 + w.c.second/2 + w.c.support) * math.Log1p(chance)
+}
+
+// verdict is what one stage says of every service that is looked at.
+type verdict struct {
+	signs         [][]sign
+	probabilities []float64 // in the order of the services, and of a cause that is not seen
+}
+
+// judge turns scores into probabilities.
+func (w *window) judge(changed map[string]suspect) verdict {
+	v := verdict{signs: make([][]sign, len(w.services)), probabilities: make([]float64, len(w.services)+1)}
+	p := v.probabilities
+	for k, i := range w.services {
+		v.signs[k] = w.signs(i)
+		p[k] = w.score(i, v.signs[k], changed[w.g.Services[i].Name].weight)
+	}
+	p[len(w.services)] = w.unseen()
+	top := slices.Max(p)
+	var sum float64
+	for k := range p {
+		p[k] = math.Exp(p[k] - top)
+		sum += p[k]
+	}
+	for k := range p {
+		p[k] /= sum
+	}
+	return v
+}
+
+// hypotheses names the services, the most probable first, with the evidence of a
+// verdict.
+func (w *window) hypotheses(v verdict, changed map[string]suspect) []sre.Hypothesis {
+	out := make([]sre.Hypothesis, 0, len(w.services)+1)
+	for k, i := range w.services {
 		name := w.g.Services[i].Name
-		signs := w.signs(i)
-		h := sre.Hypothesis{Service: name, Mechanism: sre.Unknown, Evidence: evidenceOf(signs)}
-		by, ok := changed[name]
-		if ok && len(signs) > 0 {
+		h := sre.Hypothesis{
+			Service: name, Mechanism: sre.Unknown, Evidence: evidenceOf(v.signs[k]), Probability: v.probabilities[k],
+		}
+		if by, ok := changed[name]; ok && len(v.signs[k]) > 0 {
 			h.Change = &by.change
 			if by.weight >= suspicious {
 				h.Mechanism = sre.BadChange
 			}
 		}
 		out = append(out, h)
-		scores = append(scores, w.score(i, signs, by.weight))
 	}
-	out = append(out, sre.Hypothesis{Mechanism: sre.Unknown})
-	scores = append(scores, windowUnseen)
-	top := slices.Max(scores)
-	var sum float64
-	for i := range out {
-		out[i].Probability = math.Exp(scores[i] - top)
-		sum += out[i].Probability
-	}
-	for i := range out {
-		out[i].Probability /= sum
-	}
+	out = append(out, sre.Hypothesis{Mechanism: sre.Unknown, Probability: v.probabilities[len(w.services)]})
 	slices.SortStableFunc(out, func(a, b sre.Hypothesis) int {
 		return cmp.Or(cmp.Compare(b.Probability, a.Probability), cmp.Compare(a.Service, b.Service))
 	})

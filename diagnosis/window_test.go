@@ -340,3 +340,10 @@ func BenchmarkRankWindow(b *testing.B) {
 		RankWindow(before, after, nil)
 	}
 }
+
+// deviation compares two samples of one series as RankWindow does.
+func deviation(sig sre.Signal, before, after []float64) shift {
+	c := comparison{sig: sig, before: before, after: slices.Sorted(slices.Values(after))}
+	u := c.usually()
+	return c.confirm(c.compare(u, math.NaN()), u)
+}
