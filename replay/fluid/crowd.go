@@ -3,6 +3,7 @@ package fluid
 // crowd is the state of a population of clients beside that of its calls.
 type crowd struct {
 	rate, factor, most float64
+	usual              float64 // factor, averaged over about half an hour
 	offered, failed    float64
 	mix                [Classes]float64
 	outstanding, held  float64
@@ -10,8 +11,12 @@ type crowd struct {
 	head               int64     // nobody before this step waits outside
 }
 
+// usualSpan is the time in seconds over which a load becomes usual: long against
+// a surge, short against the course of a day.
+const usualSpan = 1800
+
 func (m *Model) newCrowd(c *ClientSpec) crowd {
-	k := crowd{rate: c.Rate, factor: 1, most: c.Concurrency, mix: normalised(c.Mix)}
+	k := crowd{rate: c.Rate, factor: 1, usual: 1, most: c.Concurrency, mix: normalised(c.Mix)}
 	if c.Concurrency > 0 {
 		n := int64(2)
 		for n < m.ticks(c.Timeout)+2 {
@@ -27,6 +32,10 @@ func (m *Model) newCrowd(c *ClientSpec) crowd {
 func (m *Model) wish(e *edge) float64 {
 	k := &m.crowds[e.index]
 	x := k.rate * k.factor * m.dt
+	if m.tick == 1 {
+		k.usual = k.factor
+	}
+	k.usual += (k.factor - k.usual) * m.dt / usualSpan
 	if m.plan.Noise {
 		x = draw(m.plan.Seed, int(e.index), m.tick, x)
 	}

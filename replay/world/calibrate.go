@@ -16,6 +16,7 @@ type calibration struct {
 	cfg  LiveConfig
 	s    *sre.Snapshot
 	seen []bool // services of which enough is known
+	calm *prior // nil where no calm time is remembered
 }
 
 // Bounds of what is concluded from one snapshot.
@@ -46,7 +47,7 @@ func (c *calibration) blueprint(actions []sre.Action) (fluid.Blueprint, error) {
 		return fluid.Blueprint{}, err
 	}
 	b := fluid.Blueprint{Services: make([]fluid.ServiceSpec, len(g.Services))}
-	someHard := slices.ContainsFunc(g.Edges, func(e sre.Edge) bool { return e.Spec.Hard })
+	someHard := c.someHard()
 	for e, edge := range g.Edges {
 		calls, ok := c.calls(e)
 		if edge.Gone || !ok {
@@ -58,7 +59,7 @@ func (c *calibration) blueprint(actions []sre.Action) (fluid.Blueprint, error) {
 		})
 	}
 	for i := range g.Services {
-		b.Services[i] = c.service(i)
+		b.Services[i] = c.temper(i, c.service(i))
 	}
 	for _, i := range g.Entries() {
 		if client, ok := c.client(i); ok {
@@ -150,6 +151,11 @@ func (c *calibration) through(i int) float64 {
 		}
 		return max(0, worked)
 	}
+	if was, ok := c.remembered(i); ok && c.letDown(i) {
+		if cpu := c.processor(i); cpu.ok { // a request costs what it usually does
+			return min(traffic.v, cpu.v*was.Rate*float64(c.replicas(i)))
+		}
+	}
 	worked := traffic.v
 	if r := c.s.ErrorRatio(i); r.OK() {
 		worked *= 1 - min(1, max(0, r.Value))
@@ -175,7 +181,7 @@ func (c *calibration) calls(e int) (float64, bool) {
 	edge := &c.s.Graph.Edges[e]
 	all, again := c.attempts(e)
 	if x := c.through(edge.From); x > 0 && all-again > 0 {
-		return (all - again) / x, true
+		return c.temperCalls(e, (all-again)/x), true
 	}
 	return edge.Spec.CallsPerRequest, edge.Spec.CallsPerRequest > 0
 }
@@ -227,15 +233,21 @@ func (c *calibration) away(i int) float64 {
 	return sum
 }
 
+// replicas is how many instances are ready, 1 where nobody knows.
+func (c *calibration) replicas(i int) int {
+	if r := c.value(i, sre.Replicas, sre.Count); r.ok {
+		return max(1, int(math.Round(r.v)))
+	}
+	return 1
+}
+
 // service matches one service. What is not measured, or idle, is given room
 // that does not bind.
 func (c *calibration) service(i int) fluid.ServiceSpec {
 	out := fluid.ServiceSpec{
 		Name: c.s.Graph.Services[i].Name, Work: time.Millisecond, Rate: 1e6, Workers: 1e6, Replicas: 1, StartDelay: c.cfg.StartDelay,
 	}
-	if r := c.value(i, sre.Replicas, sre.Count); r.ok {
-		out.Replicas = max(1, int(math.Round(r.v)))
-	}
+	out.Replicas = c.replicas(i)
 	x := c.through(i)
 	if !c.seen[i] || x <= 0 {
 		return out
@@ -266,14 +278,14 @@ func (c *calibration) service(i int) fluid.ServiceSpec {
 		out.Rate = ample * x / pool.v / n
 	}
 	out.Workers = max(1, int(math.Ceil(workers/n)))
-	out.QueueBound = c.bound(i, min(taken, workers))
+	out.QueueBound = c.queueBound(i, min(taken, workers))
 	return out
 }
 
-// bound is how many requests the service lets wait, where it is seen to turn
+// queueBound is how many requests the service lets wait, where it is seen to turn
 // some away: it is full, and fails more than callers give up or caps shed. Then
 // what waits is what may wait. 0 is no bound.
-func (c *calibration) bound(i int, working float64) int {
+func (c *calibration) queueBound(i int, working float64) int {
 	pool, inside := c.occupancy(i), c.value(i, sre.Queue, sre.Count)
 	traffic, failing := c.value(i, sre.Traffic, sre.PerSecond), c.s.ErrorRatio(i)
 	if !pool.ok || pool.v < full || !inside.ok || !failing.OK() {
@@ -289,6 +301,47 @@ func (c *calibration) bound(i int, working float64) int {
 		return 0
 	}
 	return max(1, int(math.Round(inside.v-working)))
+}
+
+// leastFailing is the share of failures from which a service counts as failing by
+// itself.
+const leastFailing = .01
+
+// failing is the share of its work that each service fails by itself: beyond what
+// its callers give up, its caps shed and its callees explain. Of a full service,
+// which turns requests away too, it cannot be told and is 0.
+func (c *calibration) failing() []float64 {
+	out := make([]float64, len(c.seen))
+	hard := c.someHard()
+	for i := range out {
+		worked, traffic, ratio := c.through(i), c.value(i, sre.Traffic, sre.PerSecond), c.s.ErrorRatio(i)
+		if pool := c.occupancy(i); worked <= 0 || !traffic.ok || !ratio.OK() || pool.ok && pool.v >= full {
+			continue
+		}
+		failed := traffic.v * ratio.Value
+		for _, known := range []number{c.value(i, sre.Timeouts, sre.PerSecond), c.value(i, sre.Errors, sre.PerSecond)} {
+			if known.ok {
+				failed -= known.v
+			}
+		}
+		well := 1 - min(1, max(0, failed)/worked)
+		explained := 1.
+		for _, e := range c.s.Graph.CalleesOf(i) {
+			calls, ok := c.calls(e)
+			if p := min(1, c.edgeValue(e, sre.Errors, sre.Ratio)); ok && p > 0 && (c.s.Graph.Edges[e].Spec.Hard || !hard) {
+				explained *= 1 - min(1, calls)*math.Pow(p, float64(c.retries(e)+1))
+			}
+		}
+		if own := 1 - well/max(explained, leastUse); own >= leastFailing {
+			out[i] = own
+		}
+	}
+	return out
+}
+
+// someHard reports whether the graph knows which calls are hard.
+func (c *calibration) someHard() bool {
+	return slices.ContainsFunc(c.s.Graph.Edges, func(e sre.Edge) bool { return e.Spec.Hard })
 }
 
 // client is the population outside of an entry: what arrives there and does not

@@ -104,6 +104,12 @@ var serviceColumns = []column{
 		coresTaken,
 		func(s *span) number { return s.rate(cpuSeconds).over(s.gauge(cpuCores)) },
 	},
+	{
+		// Workers by themselves: behind busier processors nobody sees them leak.
+		sre.Signal{Name: "workers", Kind: sre.Pool, Unit: sre.Ratio},
+		workersTaken,
+		func(s *span) number { return s.rate(poolBusy).over(s.gauge(poolSize)) },
+	},
 }
 
 var (

@@ -2,7 +2,6 @@ package world
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -29,16 +28,26 @@ func (w *World) Forecaster() sre.Forecaster { return forecaster{w} }
 // every entry service, over the last ten seconds before the horizon. The
 // snapshot must be of the instant that the world has reached.
 func (f forecaster) Forecast(ctx context.Context, s *sre.Snapshot, actions []sre.Action, horizon time.Duration) (map[string]float64, error) {
+	m, err := f.copied(s)
+	if err != nil {
+		return nil, fmt.Errorf("forecast: %w", err)
+	}
+	return f.w.foresee(ctx, m, actions, horizon)
+}
+
+// copied returns a copy of the model, if the snapshot is of the instant that the
+// world has reached.
+func (f forecaster) copied(s *sre.Snapshot) (*fluid.Model, error) {
 	w := f.w
 	w.turn.Lock()
+	defer w.turn.Unlock()
 	w.mu.Lock()
-	now, copied := w.clock(), w.model.Clone()
-	w.mu.Unlock()
-	w.turn.Unlock()
+	defer w.mu.Unlock()
+	now := w.clock()
 	if s == nil || s.At.Before(now) || s.At.Sub(now) >= w.step {
-		return nil, fmt.Errorf("forecast: the snapshot is not of the instant that the world is at, %s", now.Format(time.RFC3339Nano))
+		return nil, fmt.Errorf("the snapshot is not of the instant that the world is at, %s", now.Format(time.RFC3339Nano))
 	}
-	return w.foresee(ctx, copied, actions, horizon)
+	return w.model.Clone(), nil
 }
 
 // foresee applies actions to a model of this world and runs it.
@@ -156,14 +165,4 @@ func (w *World) ratios(before, after []fluid.ClientTotals) map[string]float64 {
 		out[w.plan.Services[entry].Name] = ratio
 	}
 	return out
-}
-
-// Healed is not answered by this model.
-func (forecaster) Healed(context.Context, *sre.Snapshot, string, time.Duration) (map[string]float64, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Spread is not answered by this model.
-func (forecaster) Spread(context.Context, *sre.Snapshot, time.Duration) ([]sre.Impact, error) {
-	return nil, errors.ErrUnsupported
 }

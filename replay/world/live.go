@@ -41,7 +41,10 @@ func (c LiveConfig) withDefaults() LiveConfig {
 var ErrTooLittle = errors.New("the snapshot says too little")
 
 // live forecasts from snapshots alone.
-type live struct{ cfg LiveConfig }
+type live struct {
+	cfg    LiveConfig
+	memory calmDays
+}
 
 // NewForecaster returns a forecaster for a system of which there is nothing but
 // snapshots. For every question it builds a model whose rates, times in service
@@ -55,11 +58,14 @@ type live struct{ cfg LiveConfig }
 // are in force already are not seen in a snapshot, and so not in the model. It
 // is close to the truth in calm and in an outage that lasts; while a system is
 // recovering, a snapshot does not show it, and the forecast is too dark.
-func NewForecaster(cfg LiveConfig) sre.Forecaster { return live{cfg.withDefaults()} }
+//
+// It is a sre.Rememberer: what is usual for a service, and so what it would be
+// like healed, it knows from the snapshots of calm times that it was shown.
+func NewForecaster(cfg LiveConfig) sre.Forecaster { return &live{cfg: cfg.withDefaults()} }
 
 // Forecast returns the expected share of requests that is answered well and in
 // time at every entry service, over the last ten seconds before the horizon.
-func (f live) Forecast(ctx context.Context, s *sre.Snapshot, actions []sre.Action, horizon time.Duration) (map[string]float64, error) {
+func (f *live) Forecast(ctx context.Context, s *sre.Snapshot, actions []sre.Action, horizon time.Duration) (map[string]float64, error) {
 	if s == nil || s.Graph == nil {
 		return nil, fmt.Errorf("forecast: %w: there is none", ErrTooLittle)
 	}
@@ -68,19 +74,33 @@ func (f live) Forecast(ctx context.Context, s *sre.Snapshot, actions []sre.Actio
 			return nil, fmt.Errorf("forecast %s %s: %w: it does not say what that would change", a.Kind, a.Target, ErrTooLittle)
 		}
 	}
-	c := calibration{cfg: f.cfg, s: s}
+	c := calibration{cfg: f.cfg, s: s, calm: f.prior(s)}
 	blueprint, err := c.blueprint(actions)
 	if err != nil {
 		return nil, fmt.Errorf("forecast: %w", err)
 	}
-	w, err := New(blueprint, Options{Start: s.At.Truncate(time.Millisecond)})
+	w, err := f.now(ctx, &c, blueprint, nil)
 	if err != nil {
 		return nil, fmt.Errorf("forecast: %w", err)
 	}
-	if err := f.fill(ctx, w.model, &c); err != nil {
+	return w.foresee(ctx, w.model, actions, horizon)
+}
+
+// now is the world of a blueprint in the state that was measured, but for the
+// services that are to have nothing waiting.
+func (f *live) now(ctx context.Context, c *calibration, b fluid.Blueprint, empty []int) (*World, error) {
+	w, err := New(b, Options{Start: c.s.At.Truncate(time.Millisecond)})
+	if err != nil {
 		return nil, err
 	}
-	return w.foresee(ctx, w.model, actions, horizon)
+	for i, share := range c.failing() {
+		if share > 0 && !slices.Contains(empty, i) {
+			condition := fluid.Well()
+			condition.Errors = share
+			w.model.SetCondition(i, condition)
+		}
+	}
+	return w, f.fill(ctx, w.model, c, empty)
 }
 
 // longestFill is the model time after which a backlog that was measured, and
@@ -92,7 +112,7 @@ const longestFill = 5 * time.Minute
 // measured one. Then services that have more inside stand still until they have
 // as much as was measured: callees before their callers, because a caller that
 // stands still sends them nothing.
-func (f live) fill(ctx context.Context, m *fluid.Model, c *calibration) error {
+func (f *live) fill(ctx context.Context, m *fluid.Model, c *calibration, empty []int) error {
 	for i := range c.seen {
 		if pool := c.occupancy(i); pool.ok && pool.v >= saturate {
 			setSpeed(m, i, ample)
@@ -100,6 +120,9 @@ func (f live) fill(ctx context.Context, m *fluid.Model, c *calibration) error {
 	}
 	m.Advance(f.cfg.Settle)
 	want := c.backlogs(m)
+	for _, i := range empty {
+		want[i].length = 0
+	}
 	begin := m.Elapsed()
 	for m.Elapsed()-begin < longestFill {
 		if ctx.Err() != nil {
@@ -171,17 +194,7 @@ func hold(m *fluid.Model, want []backlog) bool {
 }
 
 func setSpeed(m *fluid.Model, i int, factor float64) {
-	c := fluid.Well()
+	c := m.Condition(i)
 	c.Capacity = factor
 	m.SetCondition(i, c)
-}
-
-// Healed is not answered by this model.
-func (live) Healed(context.Context, *sre.Snapshot, string, time.Duration) (map[string]float64, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Spread is not answered by this model.
-func (live) Spread(context.Context, *sre.Snapshot, time.Duration) ([]sre.Impact, error) {
-	return nil, errors.ErrUnsupported
 }

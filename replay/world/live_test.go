@@ -80,41 +80,49 @@ func TestLiveForecast(t *testing.T) {
 }
 
 // TestLiveForecastOfFleets holds the forecaster against the truth in fleets that
-// it was not made for: calm, in an outage that lasts, and just as the fault is
-// over, when it may only err on the side of doubt.
+// it was not made for, with and without a memory of calm times: calm, in an outage
+// that lasts, and just as the fault is over, when one without memory may only err
+// on the side of doubt.
 func TestLiveForecastOfFleets(t *testing.T) {
-	sum, n, bias := map[time.Duration]float64{}, map[time.Duration]float64{}, map[time.Duration]float64{}
-	phases := []time.Duration{60 * time.Second, 90 * time.Second, 120 * time.Second, 150 * time.Second}
-	for seed := range uint64(4) {
-		w := newWorld(t, fluid.Fleet(fluid.FleetOptions{Services: 60, Seed: seed, Retries: 2, QueueSeconds: 5}), nil)
-		const leaf = 55
-		w.At(after(61*time.Second), func(m *fluid.Model) { setSpeed(m, leaf, .3) })
-		w.At(after(121*time.Second), func(m *fluid.Model) { setSpeed(m, leaf, 1) })
-		for _, at := range phases {
-			s := observe(t, w, after(at))
-			truth, err := w.Forecaster().Forecast(context.Background(), s, nil, time.Minute)
-			if err != nil {
-				t.Fatal(err)
+	phases := []string{"calm", "outage", "long outage", "recovering"}
+	const fleets = 4
+	for _, remembers := range []bool{false, true} {
+		var off, bias, n [4]float64
+		for seed := range uint64(fleets) {
+			w := newWorld(t, fluid.Fleet(fluid.FleetOptions{Services: 60, Seed: seed, Retries: 2, QueueSeconds: 5}), nil)
+			const leaf = 55
+			w.At(after(61*time.Second), func(m *fluid.Model) { setSpeed(m, leaf, .3) })
+			w.At(after(121*time.Second), func(m *fluid.Model) { setSpeed(m, leaf, 1) })
+			f := NewForecaster(LiveConfig{})
+			for at := 30 * time.Second; at < time.Minute && remembers; at += 10 * time.Second {
+				f.(sre.Rememberer).Remember(observe(t, w, after(at)))
 			}
-			got, err := NewForecaster(LiveConfig{}).Forecast(context.Background(), s, nil, time.Minute)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for entry, ratio := range truth {
-				sum[at] += math.Abs(got[entry] - ratio)
-				bias[at] += got[entry] - ratio
-				n[at]++
+			for phase := range phases {
+				s := observe(t, w, after(time.Duration(60+30*phase)*time.Second))
+				truth, err := w.Forecaster().Forecast(context.Background(), s, nil, time.Minute)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := f.Forecast(context.Background(), s, nil, time.Minute)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for entry, ratio := range truth {
+					off[phase] += math.Abs(got[entry] - ratio)
+					bias[phase] += got[entry] - ratio
+					n[phase]++
+				}
 			}
 		}
-	}
-	for i, at := range phases {
-		name := []string{"calm", "outage", "long outage", "recovering"}[i]
-		t.Logf("%s: mean error %.3f, mean bias %+.3f", name, sum[at]/n[at], bias[at]/n[at])
-		if worst := sum[at] / n[at]; i < 3 && worst > .1 {
-			t.Errorf("%s: the mean error is %v", name, worst)
-		}
-		if mean := bias[at] / n[at]; i == 3 && mean > 0 {
-			t.Errorf("%s: the mean bias is %v, want doubt", name, mean)
+		for i, name := range phases {
+			mean, lean := off[i]/n[i], bias[i]/n[i]
+			t.Logf("memory %v, %s: mean error %.3f, mean bias %+.3f", remembers, name, mean, lean)
+			if i < 3 && mean > .1 {
+				t.Errorf("memory %v, %s: the mean error is %v", remembers, name, mean)
+			}
+			if i == 3 && !remembers && lean > 0 {
+				t.Errorf("%s: the mean bias is %v, want doubt", name, lean)
+			}
 		}
 	}
 }

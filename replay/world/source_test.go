@@ -24,7 +24,7 @@ func TestColumnsStandAsInTheGuardPreset(t *testing.T) {
 	}
 	var got []string
 	for _, s := range Signals() {
-		if s.Name != "cache" && s.Name != "cpu" {
+		if s.Name != "cache" && s.Name != "cpu" && s.Name != "workers" {
 			got = append(got, fmt.Sprintf("%s %s %s %t", s.Name, s.Kind, s.Unit, s.Edge))
 		}
 	}
