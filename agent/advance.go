@@ -28,6 +28,7 @@ func (a *Agent) advance(t *turn) {
 		}
 		a.explain(t, inc)
 	}
+	a.explainWatch(t)
 }
 
 // move takes at most one transition; it reports whether there was one.
@@ -38,8 +39,15 @@ func (a *Agent) move(t *turn, inc *sre.Incident) bool {
 	if inc.State == sre.Escalated && a.owed(inc) {
 		return a.fire(t, inc, evUndo)
 	}
+	if inc.MergedInto != "" && !mustUndo(inc) && a.book.machines[inc.ID].can(evMerge) {
+		delete(a.alone, inc.ID)
+		return a.fire(t, inc, evMerge)
+	}
 	if !t.seeing {
 		return false
+	}
+	if inc.MergedInto != "" {
+		return a.whileMerged(t, inc)
 	}
 	switch inc.State {
 	case sre.Suspected:
@@ -70,8 +78,19 @@ func quiet(t *turn, inc *sre.Incident, d time.Duration) bool {
 	return t.now.Sub(inc.LastSeen) >= d
 }
 
+// calm is how long an incident must be without a sign to be over: twice as long
+// for one that was closed too early twice, so that what comes and goes stays one
+// open incident. Never longer: an incident that waits swallows the next fault.
+func (a *Agent) calm(inc *sre.Incident) time.Duration {
+	if inc.Reopened >= 2 {
+		return 2 * a.cfg.Timing.SubsideAfter
+	}
+	return a.cfg.Timing.SubsideAfter
+}
+
+// subside ends an incident whose signs are gone by themselves.
 func (a *Agent) subside(t *turn, inc *sre.Incident) bool {
-	if !quiet(t, inc, a.cfg.Timing.SubsideAfter) {
+	if !quiet(t, inc, a.calm(inc)) {
 		return false
 	}
 	if len(inc.InForce()) > 0 {
@@ -81,7 +100,7 @@ func (a *Agent) subside(t *turn, inc *sre.Incident) bool {
 }
 
 func (a *Agent) whileSuspected(t *turn, inc *sre.Incident) bool {
-	if _, fresh := t.news[inc.ID]; fresh && t.now.Sub(inc.OpenedAt) >= a.cfg.Timing.SuspectFor {
+	if _, fresh := t.news[inc.ID]; fresh && t.now.Sub(inc.StateSince) >= a.cfg.Timing.SuspectFor {
 		return a.fire(t, inc, evDiagnose)
 	}
 	return a.subside(t, inc)
@@ -218,9 +237,12 @@ func (a *Agent) clear(t *turn, inc *sre.Incident, p pass) bool {
 // enter fires an event into acting and enlists the step's actions.
 func (a *Agent) enter(t *turn, inc *sre.Incident, e event, step int, p pass) bool {
 	before, listed := inc.Step, len(inc.Mitigations)
-	inc.Step, inc.Trouble = step, 1 // what is not known cannot have got worse
+	inc.Step, inc.Trouble, inc.OwnTrouble = step, 1, 1 // what is not known cannot have got worse
 	if ratio, known := trouble(t); known {
 		inc.Trouble = ratio
+	}
+	if ratio, known := ownTrouble(t, inc); known {
+		inc.OwnTrouble = ratio
 	}
 	for _, action := range inc.Plan.Steps[step].Actions {
 		if find(inc, action.ID) == nil {
@@ -291,6 +313,7 @@ func (a *Agent) confidence(t *turn, inc *sre.Incident) sre.Confidence {
 		Probability: top.Probability, DataQuality: inc.Diagnosis.DataQuality, At: t.now,
 	})
 	c.P, c.Lower = finite(c.P), finite(c.Lower)
+	inc.Against = top.Mechanism
 	return c
 }
 

@@ -35,11 +35,17 @@ type (
 	}
 )
 
+// mind is the logic that the agent thinks with. The functions may be nil: then
+// checks change no probability, nothing is told of what the graph implies, and
+// no risks are shown.
 type mind struct {
 	senses     senses
 	reasoning  reasoning
 	library    library
 	experience experience
+	reweigh    func(d *sre.Diagnosis, checks map[string]sre.WhatIf) // by service
+	spread     func(s *sre.Snapshot, root int) []sre.Impact         // worst first
+	risks      func(ps []sre.Precursor) []sre.Risk                  // highest first
 }
 
 // Agent is one autonomous SRE. It is not safe for concurrent use: Run owns it.
@@ -65,6 +71,10 @@ type Agent struct {
 	fleet     int
 	reload    chan Config
 	explained []sre.Explained
+
+	alone      map[string]int       // ticks in a row at which a merged incident had news of its own
+	foresights map[string]foresight // by open incident
+	foretold   time.Time            // when the model was last asked
 }
 
 // New returns an agent that knows nothing yet: Restore gives it its memory, Run
@@ -78,6 +88,9 @@ func New(cfg Config, ports Ports) (*Agent, error) {
 		reasoning:  diagnosis.New(cfg.Diagnosis),
 		library:    cfg.Runbooks,
 		experience: learner.New(cfg.Learner),
+		reweigh:    diagnosis.Reweigh,
+		spread:     diagnosis.Spread,
+		risks:      detectors.Risks,
 	})
 }
 
@@ -99,6 +112,9 @@ func newWith(cfg Config, ports Ports, m mind) (*Agent, error) {
 		meter:  newMetrics(ports.Registerer),
 		book:   newBook(),
 		reload: make(chan Config, 1),
+
+		alone:      map[string]int{},
+		foresights: map[string]foresight{},
 	}, nil
 }
 
@@ -160,8 +176,8 @@ func (a *Agent) takeReload() {
 	}
 }
 
-// warmUp reads the past, once, at the first tick with sight, so that baselines
-// are not empty when they are first needed. What it finds is not acted on, and what open incidents look like is not
+// warmUp reads the past, once, at the first tick with sight, so that baselines,
+// diagnosis and the model have something to compare with when they first need it. What it finds is not acted on, and what open incidents look like is not
 // learned as normal.
 func (a *Agent) warmUp(ctx context.Context, now time.Time) {
 	if a.cfg.WarmUp <= 0 {
@@ -176,6 +192,13 @@ func (a *Agent) warmUp(ctx context.Context, now time.Time) {
 			a.log.Warn("warm-up stopped early", "err", err)
 			return
 		}
-		a.mind.senses.Detect(s, a.frozenAt(s))
+		frozen := a.frozenAt(s)
+		signs := a.mind.senses.Detect(s, frozen)
+		if r, learns := a.mind.reasoning.(rememberer); learns {
+			r.Remember(s)
+		}
+		if frozen == nil {
+			a.rememberCalm(s, signs)
+		}
 	}
 }

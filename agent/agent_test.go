@@ -403,7 +403,7 @@ func hard(i sre.Incident) any {
 	for _, m := range i.Mitigations {
 		levers = append(levers, lever{m.Action.ID, m.Phase, m.Before, m.Epoch, m.Permit.By, m.Expires, m.RenewTill})
 	}
-	return []any{i.ID, i.State, i.Step, i.Attempt, i.Plan, i.Approval, i.Tried, levers}
+	return []any{i.ID, i.State, i.Step, i.Attempt, i.Plan, i.Approval, i.Tried, i.MergedInto, i.Reopened, i.Recurrences, i.Rekeys, levers}
 }
 
 func TestNumbersThatJSONCannotCarryDoNotStopTheTrail(t *testing.T) {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"slices"
@@ -285,7 +286,9 @@ func (b *book) forget() {
 			closed = append(closed, inc)
 		}
 	}
-	slices.SortFunc(closed, newestFirst)
+	slices.SortFunc(closed, func(x, y *sre.Incident) int {
+		return cmp.Or(y.ClosedAt.Compare(x.ClosedAt), newestFirst(x, y))
+	})
 	for _, inc := range closed[min(keepClosed, len(closed)):] {
 		delete(b.incidents, inc.ID)
 		delete(b.machines, inc.ID)

@@ -32,21 +32,26 @@ type Config struct {
 // of the interval does not change behaviour.
 type Timing struct {
 	SuspectFor   time.Duration // a suspicion must last this long to be diagnosed
-	SubsideAfter time.Duration // without a sign, an incident that nobody acted on is over
+	SubsideAfter time.Duration // without a sign, trouble that no lever was moved for is over, escalated or not
 	CloseAfter   time.Duration // watch period after the last mitigation was lifted
-	EscalatedFor time.Duration // quiet time after which an escalated incident closes itself
+	EscalatedFor time.Duration // quiet time after which an escalated incident that levers were moved for closes itself
 	ReapplyProbe int           // ticks in which an unknown lever may become known
 	UndoAttempts int           // reverts tried before a human is given the command
 	Lever        time.Duration // deadline of one call to a lever
 }
 
-// DefaultTiming suits ticks of 10 to 15 s.
+// DefaultTiming suits ticks of 10 to 60 s. SubsideAfter is short, since closing
+// early costs little: what comes back within reopenWithin is the same incident
+// with the same page, and one that keeps coming back must be calm for longer.
+// Closing late costs a fault: the next one is taken for more of the last.
+// EscalatedFor is as long as CloseAfter: both watch a system that was just
+// changed.
 func DefaultTiming() Timing {
 	return Timing{
 		SuspectFor:   20 * time.Second,
-		SubsideAfter: 5 * time.Minute,
+		SubsideAfter: 2 * time.Minute,
 		CloseAfter:   10 * time.Minute,
-		EscalatedFor: 30 * time.Minute,
+		EscalatedFor: 10 * time.Minute,
 		ReapplyProbe: 3,
 		UndoAttempts: 5,
 		Lever:        2 * time.Second,

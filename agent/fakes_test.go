@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +30,8 @@ type world struct {
 	worsened  bool       // acting makes it worse
 	odd       float64    // what the traffic of web is said to be, where not 0
 	entryGone bool       // the traffic of the entry cannot be read
+
+	entryErrors float64 // the error ratio of web, where not 0
 }
 
 func (w *world) troubled() bool {
@@ -88,6 +88,9 @@ func (w *world) Observe(_ context.Context, at time.Time) (*sre.Snapshot, error) 
 	if w.odd != 0 {
 		s.Service.Set(0, 0, sre.Reading{Value: w.odd, State: sre.Present})
 	}
+	if w.entryErrors != 0 {
+		s.Service.Set(1, 0, sre.Reading{Value: w.entryErrors, State: sre.Present})
+	}
 	if w.entryGone {
 		s.Service.Set(0, 0, sre.Reading{})
 	}
@@ -118,34 +121,72 @@ type fakeMind struct {
 	before     string                                // precondition of the first step
 	says       func(c sre.Check) (sre.Verdict, bool) // overrules what a check finds
 	twins      bool                                  // every trouble is two incidents
-	looked     []time.Time                           // at which snapshots
+	joined     bool                                  // which turn out to be one: the first
+	apart      bool                                  // they move different levers
+	storm      bool                                  // every trouble is one of the fleet
+	rival      string                                // the second one has another cause
+	split      bool                                  // a new second one was taken for the first until now
+	mechanism  sre.Mechanism                         // of the cause, where it is not a retry storm
+	sign       string                                // where the trouble shows, if not at the cause
+	others     []sre.Hypothesis                      // after the first cause
+	notes      []sre.Precursor                       // signs that are always there
+	reweigh    func(*sre.Diagnosis, map[string]sre.WhatIf)
+	spread     func(*sre.Snapshot, int) []sre.Impact
+	risks      func([]sre.Precursor) []sre.Risk
+	burns      []sre.Burn
+	looked     []time.Time // at which snapshots
 	learned    []sre.OutcomeRecord
 }
 
 func (m *fakeMind) Detect(s *sre.Snapshot, _ []bool) []sre.Precursor {
 	m.looked = append(m.looked, s.At)
 	if s.ErrorRatio(0).Value > 0.05 {
-		return []sre.Precursor{{Detector: "fake", Service: m.cause, Mechanism: sre.RetryStorm}}
+		sign := sre.Precursor{Detector: "fake", Service: m.cause, Mechanism: sre.RetryStorm, Severity: sre.Critical}
+		if m.sign != "" {
+			sign.Service = m.sign
+		}
+		return append([]sre.Precursor{sign}, m.notes...)
 	}
-	return nil
+	return m.notes
 }
 
 func (m *fakeMind) WarmUp() float64 { return 1 }
 
+func (m *fakeMind) Burns() []sre.Burn { return m.burns }
+
 func (m *fakeMind) Diagnose(s *sre.Snapshot, ps []sre.Precursor, open []sre.Incident) []sre.Finding {
-	if len(ps) == 0 {
+	if len(ps) == len(m.notes) {
 		return nil
 	}
+	ps = ps[:1]
 	f := sre.Finding{Fingerprint: "f00d", Incident: openAs(open, "f00d"), Severity: sre.Critical, Diagnosis: sre.Diagnosis{
 		At: s.At, Onset: s.At, DataQuality: 1, Affected: []string{"db"}, Precursors: ps,
 		Hypotheses: []sre.Hypothesis{{Service: m.cause, Mechanism: sre.RetryStorm, Probability: 0.9, Evidence: m.evidence}},
 		Blast:      sre.BlastRadius{Services: []string{"db"}, EntryShare: 0.3},
 	}}
+	f.Diagnosis.Hypotheses = append(f.Diagnosis.Hypotheses, m.others...)
+	if f.Storm = m.storm; m.mechanism != "" {
+		f.Diagnosis.Hypotheses[0].Mechanism = m.mechanism
+	}
 	if !m.twins {
 		return []sre.Finding{f}
 	}
 	twin := f
 	twin.Fingerprint, twin.Incident = "beef", openAs(open, "beef")
+	if m.rival != "" {
+		twin.Diagnosis.Hypotheses = []sre.Hypothesis{{Service: m.rival, Mechanism: sre.Overload, Probability: 0.8}}
+	}
+	if m.split && twin.Incident == "" {
+		twin.SplitFrom = f.Incident
+	}
+	if m.joined {
+		for _, inc := range open {
+			if inc.ID == twin.Incident && inc.State != sre.Closed {
+				f.Merges = []string{inc.ID}
+			}
+		}
+		return []sre.Finding{f}
+	}
 	return []sre.Finding{f, twin}
 }
 
@@ -175,6 +216,11 @@ func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 				fakeAction(f, i, 1, kinds[i], "api"),
 			},
 		})
+		for k := range p.Steps[i].Actions {
+			if m.apart && strings.HasPrefix(f.Incident, "beef") {
+				p.Steps[i].Actions[k].Target.Name = "twin"
+			}
+		}
 	}
 	p.Steps[0].Before.Expr = m.before
 	p.Steps[m.steps-1].OnFail = sre.UndoAndEscalate
@@ -206,98 +252,6 @@ func (m *fakeMind) Evaluate(c sre.Check, f runbooks.Facts) (sre.Verdict, string)
 
 func (m *fakeMind) Confidence(learner.Question) sre.Confidence { return m.confidence }
 func (m *fakeMind) Learn(o sre.OutcomeRecord)                  { m.learned = append(m.learned, o) }
-
-// fakeLever is a lever with leases, fencing and every way to fail.
-type fakeLever struct {
-	mu      sync.Mutex // the executor calls several at once
-	w       *world
-	effects map[string]effect // by action ID
-	epoch   uint64
-	fresh   map[string]int // how often an action came into effect that was not
-	touched int            // calls of Apply and Revert
-	apply   func(a sre.Action) error
-	revert  func(a sre.Action) error
-	probe   func(a sre.Action) error
-	lateBy  bool // apply works, but the answer is lost
-	stays   bool // it holds no lease: what is applied stays until it is reverted
-	foreign bool // somebody else has moved it since
-}
-
-type effect struct {
-	action  sre.Action
-	expires time.Time
-}
-
-func newFakeLever(w *world) *fakeLever {
-	return &fakeLever{w: w, effects: map[string]effect{}, fresh: map[string]int{}}
-}
-
-func (l *fakeLever) Describe(context.Context) (sre.Capability, error) {
-	return sre.Capability{Name: "fake", Kinds: []sre.KindSpec{
-		{Kind: sre.RetryBudget, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
-		{Kind: sre.Shed, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
-	}}, nil
-}
-
-func (l *fakeLever) lapse() {
-	if l.stays {
-		return
-	}
-	maps.DeleteFunc(l.effects, func(_ string, e effect) bool { return !l.w.now.Before(e.expires) })
-}
-
-func (l *fakeLever) Probe(_ context.Context, a sre.Action) (sre.TargetState, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.probe != nil {
-		if err := l.probe(a); err != nil {
-			return sre.TargetState{}, err
-		}
-	}
-	l.lapse()
-	_, in := l.effects[a.ID]
-	if l.foreign {
-		return sre.TargetState{Foreign: true, Owner: "somebody", Current: sre.Params{"ratio": 7.0}}, nil
-	}
-	return sre.TargetState{InEffect: in, Current: sre.Params{"ratio": 3.0}, Epoch: l.epoch, Expires: l.effects[a.ID].expires}, nil
-}
-
-func (l *fakeLever) Apply(_ context.Context, d sre.Directive) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.touched++
-	if l.apply != nil {
-		if err := l.apply(d.Action); err != nil {
-			return err
-		}
-	}
-	if d.Epoch < l.epoch {
-		return sre.Refusedf("epoch %d is stale, %d was seen", d.Epoch, l.epoch)
-	}
-	l.epoch = d.Epoch
-	l.lapse()
-	if _, in := l.effects[d.Action.ID]; !in {
-		l.fresh[d.Action.ID]++
-	}
-	l.effects[d.Action.ID] = effect{action: d.Action, expires: d.Expires}
-	if l.lateBy {
-		return errors.New("connection cut after the request")
-	}
-	return nil
-}
-
-func (l *fakeLever) Revert(_ context.Context, d sre.Directive) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.touched++
-	if l.revert != nil {
-		if err := l.revert(d.Action); err != nil {
-			return err
-		}
-	}
-	delete(l.effects, d.Action.ID)
-	return nil
-}
 
 // memory is a trail that can break at a chosen append.
 type memory struct {
@@ -400,6 +354,7 @@ type rig struct {
 	pager *pages
 	cfg   Config
 	at    time.Time
+	model sre.Forecaster
 }
 
 func newRig(t testing.TB, change ...func(*rig)) *rig {
@@ -429,9 +384,12 @@ func (r *rig) start() {
 	r.t.Helper()
 	a, err := newWith(r.cfg, Ports{
 		Clock: noClock{}, Source: r.w, Levers: map[string]sre.Remediator{"fake": r.lever}, Trail: r.trail,
-		Desk: r.desk, Pager: r.pager, Log: slog.New(slog.DiscardHandler),
+		Desk: r.desk, Pager: r.pager, Log: slog.New(slog.DiscardHandler), Forecaster: r.model,
 		Manual: func(a sre.Action, _ sre.Params) string { return "undo " + a.ID },
-	}, mind{senses: r.mind, reasoning: r.mind, library: r.mind, experience: r.mind})
+	}, mind{
+		senses: r.mind, reasoning: r.mind, library: r.mind, experience: r.mind,
+		reweigh: r.mind.reweigh, spread: r.mind.spread, risks: r.mind.risks,
+	})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -94,6 +94,8 @@ func (a *Agent) reply(t *turn) {
 func (a *Agent) pending(t *turn, inc *sre.Incident, in sre.Input) string {
 	oldest := t.now.Add(-time.Duration(a.gate.Policy().EvidenceMaxAge))
 	switch {
+	case inc.MergedInto != "":
+		return fmt.Sprintf("incident %s is part of %s now: no answer is awaited", inc.ID, inc.MergedInto)
 	case inc.State != sre.AwaitingApproval || inc.Decision == nil:
 		return fmt.Sprintf("incident %s is %s: no answer is awaited", inc.ID, inc.State)
 	case rejected(inc):

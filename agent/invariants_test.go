@@ -308,7 +308,7 @@ func TestAPlanThatWasNeverStartedIsNeitherPraisedNorBlamed(t *testing.T) {
 	}
 }
 
-func TestACureThatDidNotHelpIsNotTriedAgainInANewIncident(t *testing.T) {
+func TestACureThatDidNotHelpIsNotTriedAgainWhenItIsReopened(t *testing.T) {
 	r := newRig(t, func(r *rig) { r.w.cures = 99 })
 	r.w.sick = true
 	inc := r.until(sre.Escalated)
@@ -318,12 +318,13 @@ func TestACureThatDidNotHelpIsNotTriedAgainInANewIncident(t *testing.T) {
 	if r.lever.touched != touched {
 		t.Errorf("the same cure was tried again:\n%s", r.story())
 	}
-	if n := len(r.desk.view.Incidents); n != 2 {
-		t.Errorf("%d incidents, want the closed one and its successor", n)
+	again := r.desk.view.Incidents
+	if len(again) != 1 || again[0].Reopened != 1 || again[0].State != sre.Escalated {
+		t.Errorf("%d incidents, want the closed one open again and with people\n%s", len(again), r.story())
 	}
 }
 
-func TestWhatWasRejectedIsNotDoneInANewIncident(t *testing.T) {
+func TestWhatWasRejectedIsNotDoneWhenItIsReopened(t *testing.T) {
 	r := newRig(t, lowConfidence)
 	r.w.sick = true
 	inc := r.until(sre.AwaitingApproval)

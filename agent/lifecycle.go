@@ -40,6 +40,8 @@ const (
 	evUndo     event = "undo"     // a human wants everything undone
 	evReverted event = "reverted" // the first state is back
 	evConclude event = "conclude" // the watch period is over, or a human closed it
+	evMerge    event = "merge"    // it turned out to be another incident, and nothing of its own is in force
+	evReopen   event = "reopen"   // it came back soon after it was closed
 )
 
 // transitions is the whole lifecycle: what may follow what. docs/lifecycle.mmd
@@ -68,6 +70,8 @@ var transitions = fsm.Events{
 	{Name: string(evUndo), Src: states(sre.Diagnosed, sre.Planned, sre.AwaitingApproval, sre.Acting, sre.Verifying, sre.Resolved, sre.Lifting, sre.Escalated), Dst: string(sre.Reverting)},
 	{Name: string(evReverted), Src: states(sre.Reverting), Dst: string(sre.Escalated)},
 	{Name: string(evConclude), Src: states(sre.Resolved, sre.Escalated), Dst: string(sre.Closed)},
+	{Name: string(evMerge), Src: states(sre.Suspected, sre.Diagnosed, sre.Planned, sre.AwaitingApproval, sre.Acting, sre.Verifying, sre.Resolved, sre.Escalated), Dst: string(sre.Closed)},
+	{Name: string(evReopen), Src: states(sre.Closed), Dst: string(sre.Suspected)},
 }
 
 // errNotCleared is why acting cannot be entered.

@@ -93,14 +93,23 @@ func clearanceFor(t *testing.T, incident string, now time.Time) gate.Clearance {
 	return c
 }
 
-func TestEveryStateCanReachClosedAndClosedIsTheEnd(t *testing.T) {
+func TestEveryStateCanReachClosedAndOutOfItLeadsOneWay(t *testing.T) {
 	for _, from := range sre.States() {
 		if !walk(t, from)[sre.Closed] {
 			t.Errorf("%s cannot reach closed", from)
 		}
 	}
-	if reach := walk(t, sre.Closed); len(reach) != 1 {
-		t.Errorf("closed leads to %v", reach)
+	for _, e := range allEvents() {
+		l, err := newLifecycle("i", sre.Closed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l.can(e) != (e == evReopen) {
+			t.Errorf("closed can %s: %t", e, l.can(e))
+		}
+		if e == evReopen && (l.fire(e) != nil || l.state() != sre.Suspected) {
+			t.Errorf("%s leads to %s: what is back must be looked at from the start", e, l.state())
+		}
 	}
 }
 

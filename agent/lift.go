@@ -11,6 +11,18 @@ import (
 // relapseTicks in a row that say "the trouble is back" are believed.
 const relapseTicks = 2
 
+// patienceDoublings bounds how often the calm that lifting needs is doubled.
+const patienceDoublings = 3
+
+// patience stretches a time of calm: each relapse shows that the last one was
+// not long enough.
+func patience(inc *sre.Incident, calm time.Duration) time.Duration {
+	return calm << min(max(inc.Recurrences, 0), patienceDoublings)
+}
+
+// hold is the calm needed before mitigations are lifted.
+func hold(inc *sre.Incident) time.Duration { return patience(inc, inc.Plan.Hold) }
+
 // relapsed counts the ticks in a row that say that the trouble is back; a check
 // without data neither says so nor lets anything be lifted.
 func (a *Agent) relapsed(t *turn, inc *sre.Incident) (back, calm bool) {
@@ -22,6 +34,10 @@ func (a *Agent) relapsed(t *turn, inc *sre.Incident) (back, calm bool) {
 		return inc.BadTicks >= relapseTicks, false
 	case sre.Fail:
 		inc.BadTicks = 0
+		if len(inc.InForce()) > 0 && lasting(t, inc) != "" { // held down, not gone
+			inc.GoodSince = time.Time{}
+			return false, false
+		}
 		if inc.GoodSince.IsZero() {
 			inc.GoodSince = t.now
 		}
@@ -30,6 +46,23 @@ func (a *Agent) relapsed(t *turn, inc *sre.Incident) (back, calm bool) {
 	}
 	inc.GoodSince = time.Time{}
 	return false, false
+}
+
+// lasting names the sign that the cause itself is still there although its harm
+// is held down: a serious sign at the plan's cause, of a kind that a mitigation
+// does not bring about itself. Turning work away makes errors and takes traffic
+// off, so neither of these counts.
+func lasting(t *turn, inc *sre.Incident) string {
+	for _, p := range t.signs {
+		if !serious(p) || p.Service != inc.Plan.Cause || p.Caller != "" || p.Kind == sre.Errors {
+			continue
+		}
+		if p.Kind == sre.Traffic && (len(p.Evidence) == 0 || p.Evidence[0].Now <= p.Evidence[0].Normal) {
+			continue
+		}
+		return fmt.Sprintf("%s of %s", p.Kind, p.Service)
+	}
+	return ""
 }
 
 func (a *Agent) recur(t *turn, inc *sre.Incident) bool {
@@ -51,7 +84,7 @@ func (a *Agent) whileResolved(t *turn, inc *sre.Incident) bool {
 		return false
 	}
 	if len(inc.InForce()) > 0 {
-		if t.now.Sub(inc.GoodSince) >= inc.Plan.Hold {
+		if t.now.Sub(inc.GoodSince) >= hold(inc) {
 			return a.fire(t, inc, evLift)
 		}
 		return false
@@ -97,7 +130,7 @@ func (a *Agent) whileLifting(t *turn, inc *sre.Incident) bool {
 func (a *Agent) liftGap(inc *sre.Incident) time.Duration {
 	for _, m := range inc.Mitigations {
 		if m.Phase == sre.Undone {
-			return inc.Plan.LiftGap
+			return patience(inc, inc.Plan.LiftGap)
 		}
 	}
 	return 0
@@ -189,9 +222,15 @@ func (a *Agent) whileReverting(t *turn, inc *sre.Incident) bool {
 	return left == lost && a.fire(t, inc, evLose)
 }
 
+// whileEscalated closes what needs nobody any more: trouble that went away by
+// itself after the usual calm, trouble that levers were moved for once the time
+// to watch what they did is over. With a lever in force it waits for a human.
 func (a *Agent) whileEscalated(t *turn, inc *sre.Incident) bool {
-	if len(inc.InForce()) == 0 && quiet(t, inc, a.cfg.Timing.EscalatedFor) {
-		return a.fire(t, inc, evConclude)
+	switch {
+	case len(inc.InForce()) > 0:
+		return false
+	case !touched(inc):
+		return a.subside(t, inc)
 	}
-	return false
+	return quiet(t, inc, max(a.cfg.Timing.EscalatedFor, a.calm(inc))) && a.fire(t, inc, evConclude)
 }

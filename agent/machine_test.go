@@ -54,9 +54,12 @@ func newLife(t *rapid.T, tb testing.TB) *life {
 		if rapid.IntRange(0, 3).Draw(t, "never calm") == 0 {
 			r.mind.says = func(c sre.Check) (sre.Verdict, bool) { return sre.Inconclusive, c.Expr == "sick" }
 		}
-		r.mind.twins = rapid.Bool().Draw(t, "twins")
+		r.mind.twins, r.mind.apart = rapid.Bool().Draw(t, "twins"), rapid.Bool().Draw(t, "apart")
 		r.w.cures, r.w.sticky = rapid.SampledFrom([]int{1, 2, 99}).Draw(t, "cures"), false
 		r.w.held = func() int { return len(l.k.ours()) }
+		if rapid.Bool().Draw(t, "model") {
+			withModel(&oracle{guilty: "api"})(r)
+		}
 	})
 	l.rebuild()
 	l.twin, _ = newWith(l.cfg, l.a.ports, l.a.mind)
@@ -94,6 +97,15 @@ func (l *life) happen() {
 	}
 	if l.oneIn(25, "cause") {
 		l.mind.cause = rapid.SampledFrom([]string{"db", "api"}).Draw(l.rt, "which")
+	}
+	if l.oneIn(20, "lasting") {
+		l.mind.notes = nil
+		if l.oneIn(2, "is there") {
+			l.mind.notes = []sre.Precursor{{Detector: "x", Service: "db", Kind: sre.Saturation, Severity: sre.Warning}}
+		}
+	}
+	if l.oneIn(20, "joining") {
+		l.mind.joined = !l.mind.joined
 	}
 	if l.oneIn(20, "confidence") {
 		l.mind.confidence.Lower = rapid.SampledFrom([]float64{0, 0.3, 0.8}).Draw(l.rt, "lower")
@@ -190,7 +202,7 @@ func (l *life) intents(news []sre.Record) {
 	levers := map[string]bool{}
 	for _, r := range news {
 		if r.Approval != nil && r.Approval.Response == sre.Rejected {
-			l.rejected[r.IncidentID] = true
+			l.rejected[r.IncidentID+" "+l.planOf(r.Approval.Decision)] = true
 		}
 		if r.Intent == nil {
 			continue
@@ -223,7 +235,9 @@ func (l *life) apply(in *sre.IntentRecord, inc *sre.Incident) {
 		l.rt.Fatalf("%s was started in watch mode", in.Action.ID)
 	case age < 0 || age > time.Duration(policy.EvidenceMaxAge):
 		l.rt.Fatalf("%s was started on evidence %s old", in.Action.ID, age)
-	case l.rejected[inc.ID]:
+	case inc.MergedInto != "":
+		l.rt.Fatalf("%s was started by an incident that is part of %s\n%s", in.Action.ID, inc.MergedInto, l.story())
+	case l.rejected[inc.ID+" "+cureKey(inc)]:
 		l.rt.Fatalf("%s was started after a rejection\n%s", in.Action.ID, l.story())
 	case l.applies[in.Action.ID] > 1 && !in.DryRun:
 		l.rt.Fatalf("%s was sent %d times in one run", in.Action.ID, l.applies[in.Action.ID])
@@ -234,6 +248,16 @@ func (l *life) apply(in *sre.IntentRecord, inc *sre.Incident) {
 	case in.Permit.Decision != inc.Decision.ID:
 		l.rt.Fatalf("%s was started for decision %s, not %s", in.Action.ID, in.Permit.Decision, inc.Decision.ID)
 	}
+}
+
+// planOf is the cure that a decision was about.
+func (l *life) planOf(decision string) string {
+	for _, r := range slices.Backward(l.trail.records) {
+		if r.Incident != nil && r.Incident.Decision != nil && r.Incident.Decision.ID == decision && r.Incident.Plan != nil {
+			return cureKey(r.Incident)
+		}
+	}
+	return ""
 }
 
 // answers holds the agent to its word to people: an undo is accepted, and is
@@ -333,7 +357,7 @@ func portable(t *rapid.T, i sre.Incident) string {
 func (l *life) heal() {
 	l.w.sick, l.w.blind, l.w.cures = false, false, 0
 	clear(l.k.manners)
-	l.mind.says = nil
+	l.mind.says, l.mind.notes = nil, nil
 	l.trail.breakAt, l.cfg.Policy.DryRun = 0, false
 	l.a.Reconfigure(l.cfg)
 	for range 60 {

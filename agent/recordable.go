@@ -15,18 +15,35 @@ func recordable(d sre.Diagnosis) sre.Diagnosis {
 	for i := range d.Hypotheses {
 		h := &d.Hypotheses[i]
 		h.Evidence, h.Probability = finiteEvidence(h.Evidence), finite(h.Probability)
+		if h.WhatIf != nil {
+			h.WhatIf = &sre.WhatIf{AsIs: finite(h.WhatIf.AsIs), Healed: finite(h.WhatIf.Healed)}
+		}
 	}
-	d.Precursors = slices.Clone(d.Precursors)
-	for i := range d.Precursors {
-		p := &d.Precursors[i]
-		p.Evidence, p.Score = finiteEvidence(p.Evidence), finite(p.Score)
-	}
+	d.Precursors = recordableSigns(d.Precursors)
+	d.Blast.Impacts = recordableImpacts(d.Blast.Impacts)
 	d.DataQuality = finite(d.DataQuality)
 	if d.Blast.EntryShare != d.Blast.EntryShare {
 		d.Blast.EntryShare = 1 // not known: all of it may stand behind
 	}
 	d.Blast.EntryShare = finite(d.Blast.EntryShare)
 	return d
+}
+
+func recordableSigns(signs []sre.Precursor) []sre.Precursor {
+	signs = slices.Clone(signs)
+	for i := range signs {
+		p := &signs[i]
+		p.Evidence, p.Score, p.Risk = finiteEvidence(p.Evidence), finite(p.Score), finite(p.Risk)
+	}
+	return signs
+}
+
+func recordableImpacts(impacts []sre.Impact) []sre.Impact {
+	impacts = slices.Clone(impacts)
+	for i := range impacts {
+		impacts[i].Lost = finite(impacts[i].Lost)
+	}
+	return impacts
 }
 
 func finiteEvidence(list []sre.Evidence) []sre.Evidence {

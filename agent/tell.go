@@ -82,6 +82,15 @@ func notice(inc *sre.Incident) (sre.Notice, bool) {
 	case sre.Closed:
 		n.Resolved, n.EndsAt, n.Text = true, inc.ClosedAt, "Closed."
 	}
+	if inc.MergedInto != "" && !n.NeedsYou {
+		n.Resolved, n.Text = true, "This is part of incident "+inc.MergedInto+": follow its page."
+		if n.EndsAt.IsZero() {
+			n.EndsAt = inc.UpdatedAt
+		}
+		if held := len(inc.InForce()); held > 0 {
+			n.Text += fmt.Sprintf(" %d mitigations are in force and will be taken back under this number.", held)
+		}
+	}
 	return n, inc.Severity.Rank() >= sre.Warning.Rank()
 }
 
@@ -114,28 +123,6 @@ func whyNot(d *sre.Decision) string {
 	return "nothing speaks against acting"
 }
 
-// explain keeps this tick's reasoning about an incident, "did nothing" too.
-func (a *Agent) explain(t *turn, inc *sre.Incident) {
-	e := sre.Explained{At: t.now, Incident: inc.ID, Stance: sre.Watch}
-	n, _ := notice(inc)
-	e.Summary = n.Title + ": " + n.Text
-	switch {
-	case !t.seeing:
-		e.Summary = n.Title + ": blind, so nothing is done: " + a.seen.Err
-	case inc.State == sre.Suspected:
-		e.Summary = n.Title + fmt.Sprintf(": suspected for %s, diagnosed after %s", t.now.Sub(inc.OpenedAt).Round(time.Second), a.cfg.Timing.SuspectFor)
-	}
-	switch decided := inc.Decision; {
-	case decided == nil:
-	case t.seeing && inc.State == sre.AwaitingApproval: // a yes would be weighed like this now
-		now := a.gate.Decide(a.question(t, inc))
-		e.Stance, e.Reasons = now.Stance, now.Reasons
-	default:
-		e.Stance, e.Reasons = decided.Stance, decided.Reasons
-	}
-	a.explained = append(a.explained, e)
-}
-
 // tell hands notices, the view and the answers to people. It comes last, when
 // everything that they will be told is durable.
 func (a *Agent) tell(ctx context.Context, t *turn, notices []sre.Notice) {
@@ -155,6 +142,7 @@ func (a *Agent) view(t *turn) *sre.View {
 		At: t.now, Tick: a.tick, Epoch: a.epoch, Interval: a.cfg.Interval, DryRun: a.exec.DryRun(),
 		Mode: a.gate.Policy().Mode, WarmUp: a.warm, Source: a.seen, Services: a.fleet,
 		Pauses: slices.Clone(a.book.pauses), Explain: a.explained,
+		Signs: recordableSigns(t.signs[:min(len(t.signs), keepSigns)]), Risks: a.risks(t), Burns: a.burns(t),
 	}
 	if !a.seen.Up {
 		v.NotReady = append(v.NotReady, "the metric store does not answer: "+a.seen.Err)

@@ -15,16 +15,18 @@ const freezeFor = time.Hour
 
 // turn is what one tick gathers. Nothing of it outlives the tick.
 type turn struct {
-	now      time.Time
-	snap     *sre.Snapshot // nil when there is none
-	seeing   bool          // the snapshot can be trusted
-	findings []sre.Finding
-	news     map[string]*sre.Finding // by open incident
-	replies  []sre.Input             // approvals and rejections, answered after diagnosis
-	overdue  map[string]bool         // actions whose lease has run out, seen in effect this tick
-	answers  []sre.Answer
-	records  []sre.Record
-	wants    []want
+	now     time.Time
+	snap    *sre.Snapshot             // nil when there is none
+	seeing  bool                      // the snapshot can be trusted
+	signs   []sre.Precursor           // strongest first; read only
+	news    map[string]*sre.Finding   // by open incident
+	before  map[string]sre.Hypothesis // first cause of the incidents with news, as it was believed until now
+	merges  map[string]string         // incidents that turned out to be another one, which is the value
+	replies []sre.Input               // approvals and rejections, answered after diagnosis
+	overdue map[string]bool           // actions whose lease has run out, seen in effect this tick
+	answers []sre.Answer
+	records []sre.Record
+	wants   []want
 }
 
 // Tick is one round of the loop, at one instant. An error means that the trail
@@ -32,7 +34,7 @@ type turn struct {
 // stop.
 func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.takeReload()
-	t := &turn{now: now, news: map[string]*sre.Finding{}, overdue: map[string]bool{}}
+	t := &turn{now: now, news: map[string]*sre.Finding{}, before: map[string]sre.Hypothesis{}, overdue: map[string]bool{}}
 	a.tick++
 	a.noticeGap(now)
 	a.last = now
@@ -40,7 +42,10 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.observe(ctx, t)
 	ctx = context.WithoutCancel(ctx) // what was begun is recorded and answered, also at shutdown
 	a.hear(t)
-	a.diagnose(t, a.detect(t))
+	a.detect(t)
+	a.diagnose(t)
+	a.foresee(ctx, t)
+	a.rekey(t)
 	a.settle(ctx, t)
 	a.reply(t)
 	a.advance(t)
@@ -124,16 +129,15 @@ func (a *Agent) observe(ctx context.Context, t *turn) {
 	}
 }
 
-func (a *Agent) detect(t *turn) []sre.Precursor {
+func (a *Agent) detect(t *turn) {
 	if !t.seeing {
-		return nil
+		return
 	}
-	found := a.mind.senses.Detect(t.snap, a.frozenAt(t.snap))
+	t.signs = a.mind.senses.Detect(t.snap, a.frozenAt(t.snap))
 	a.warm = a.mind.senses.WarmUp()
-	for _, p := range found {
+	for _, p := range t.signs {
 		a.meter.precursor(p.Detector)
 	}
-	return found
 }
 
 // frozenAt marks the services whose baselines must not learn from a snapshot:
@@ -141,7 +145,7 @@ func (a *Agent) detect(t *turn) []sre.Precursor {
 func (a *Agent) frozenAt(s *sre.Snapshot) []bool {
 	var out []bool
 	for _, inc := range a.book.open() {
-		if s.At.Before(inc.Diagnosis.Onset) || len(inc.InForce()) == 0 && s.At.Sub(inc.OpenedAt) > freezeFor {
+		if s.At.Before(inc.Diagnosis.Onset) || len(inc.InForce()) == 0 && s.At.Sub(begun(inc)) > freezeFor {
 			continue
 		}
 		if out == nil {
@@ -158,62 +162,6 @@ func (a *Agent) frozenAt(s *sre.Snapshot) []bool {
 	return out
 }
 
-// diagnose turns precursors into incidents: news of open ones, and new ones.
-func (a *Agent) diagnose(t *turn, precursors []sre.Precursor) {
-	if !t.seeing {
-		return
-	}
-	var open []sre.Incident
-	for _, inc := range a.book.open() {
-		open = append(open, *inc)
-	}
-	t.findings = a.mind.reasoning.Diagnose(t.snap, precursors, open)
-	for i := range t.findings {
-		f := &t.findings[i]
-		inc, known := a.book.incidents[f.Incident]
-		if !known || inc.State == sre.Closed {
-			inc = a.open(t, f)
-		}
-		if other, twice := t.news[inc.ID]; twice && other.Severity.Rank() >= f.Severity.Rank() {
-			continue
-		}
-		t.news[inc.ID] = f
-		a.hearNews(t, inc, f)
-	}
-}
-
-// open opens the incident of a finding that belongs to none.
-func (a *Agent) open(t *turn, f *sre.Finding) *sre.Incident {
-	id := f.Fingerprint + "-" + t.now.UTC().Format("20060102T150405")
-	for n := 2; a.book.incidents[id] != nil; n++ {
-		id = fmt.Sprintf("%s-%s-%d", f.Fingerprint, t.now.UTC().Format("20060102T150405"), n)
-	}
-	inc := sre.Incident{
-		ID: id, Fingerprint: f.Fingerprint, State: sre.Suspected, Severity: f.Severity,
-		OpenedAt: t.now, UpdatedAt: t.now, StateSince: t.now, LastSeen: t.now, Diagnosis: recordable(f.Diagnosis),
-	}
-	if prev := a.book.lately(f.Fingerprint, t.now); prev != nil {
-		inc.Tried, inc.Recurrences = slices.Clone(prev.Tried), prev.Recurrences
-		if touched(prev) {
-			inc.Recurrences++
-		}
-	}
-	if err := a.book.put(inc); err != nil {
-		a.log.Error("open incident", "incident", id, "err", err)
-	}
-	opened := a.book.incidents[id]
-	a.remember(t, opened, "open")
-	return opened
-}
-
-func (a *Agent) hearNews(t *turn, inc *sre.Incident, f *sre.Finding) {
-	inc.LastSeen, inc.UpdatedAt = t.now, t.now
-	inc.Diagnosis = recordable(f.Diagnosis)
-	if f.Severity.Rank() > inc.Severity.Rank() {
-		inc.Severity = f.Severity
-	}
-}
-
 // fire moves an incident along the lifecycle and remembers it.
 func (a *Agent) fire(t *turn, inc *sre.Incident, e event, args ...any) bool {
 	if err := a.book.machines[inc.ID].fire(e, args...); err != nil {
@@ -223,7 +171,7 @@ func (a *Agent) fire(t *turn, inc *sre.Incident, e event, args ...any) bool {
 	from := inc.State
 	inc.State = a.book.machines[inc.ID].state()
 	inc.StateSince, inc.UpdatedAt = t.now, t.now
-	inc.GoodSince, inc.BadTicks = time.Time{}, 0
+	inc.GoodSince, inc.GoodAt, inc.BadTicks = time.Time{}, time.Time{}, 0
 	if inc.State == sre.Closed {
 		inc.ClosedAt = t.now
 	}

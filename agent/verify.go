@@ -118,7 +118,7 @@ func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
 	step := inc.Plan.Steps[inc.Step]
 	verdict, why := a.mind.library.Evaluate(step.Verify, a.facts(t, inc))
 	if verdict == sre.Pass {
-		inc.BadTicks = 0
+		inc.BadTicks, inc.GoodAt = 0, t.now
 		if inc.GoodSince.IsZero() {
 			inc.GoodSince = t.now
 		}
@@ -131,10 +131,10 @@ func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
 	if a.worse(t, inc) {
 		return a.giveUp(t, inc, evWorsen, sre.Worsened, "it got worse: "+why)
 	}
-	if t.now.Sub(inc.StateSince) < step.Verify.Within {
+	if t.now.Sub(inc.StateSince) < step.Verify.Within || a.wavering(t, inc) || a.overshadowed(t, inc) {
 		return false
 	}
-	if step.OnFail == sre.NextStep && inc.Step+1 < len(inc.Plan.Steps) {
+	if step.OnFail == sre.NextStep && inc.Step+1 < len(inc.Plan.Steps) && inc.MergedInto == "" {
 		return a.nextStep(t, inc, why)
 	}
 	outcome := sre.Unchanged
@@ -148,22 +148,91 @@ func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
 	return a.giveUp(t, inc, evStall, outcome, "it did not help in time: "+why)
 }
 
+// wavering reports whether the step's check held until a moment ago: it gets the
+// time of its hold again before it counts as failed, and twice in all.
+func (a *Agent) wavering(t *turn, inc *sre.Incident) bool {
+	check := inc.Plan.Steps[inc.Step].Verify
+	return !inc.GoodAt.IsZero() && t.now.Sub(inc.GoodAt) <= check.HeldFor &&
+		t.now.Sub(inc.StateSince) < check.Within+2*check.HeldFor
+}
+
+// rival is another open incident that shows signs now and hurts an entry which
+// the cause of this one's plan stands behind too: what is measured there says
+// nothing of either cure alone.
+func (a *Agent) rival(t *turn, inc *sre.Incident) *sre.Incident {
+	root, known := t.snap.Graph.Index(inc.Plan.Cause)
+	if !known {
+		return nil
+	}
+	for _, other := range a.book.open() {
+		if other == inc || t.news[other.ID] == nil || other.MergedInto == inc.ID || inc.MergedInto == other.ID {
+			continue
+		}
+		theirs, known := t.snap.Graph.Index(other.Diagnosis.Top().Service)
+		if !known || theirs == root || !shareEntry(t.snap.Graph, root, theirs) {
+			continue
+		}
+		return other
+	}
+	return nil
+}
+
+func shareEntry(g *sre.Graph, x, y int) bool {
+	above := func(i int) map[int]bool {
+		set := map[int]bool{i: true}
+		for _, j := range g.Upstream(i) {
+			set[j] = true
+		}
+		return set
+	}
+	a, b := above(x), above(y)
+	return slices.ContainsFunc(g.Entries(), func(e int) bool { return a[e] && b[e] })
+}
+
+// overshadowed reports whether the step is not given up although its check does
+// not hold: the cause is measured, shows nothing any more, and another incident
+// hurts the same entries. Its leases bound the wait.
+func (a *Agent) overshadowed(t *turn, inc *sre.Incident) bool {
+	i, known := t.snap.Graph.Index(inc.Plan.Cause)
+	if !known || len(inc.InForce()) == 0 || t.snap.FreshShare(i) == 0 {
+		return false
+	}
+	atCause := func(p sre.Precursor) bool { return serious(p) && p.Service == inc.Plan.Cause }
+	return !slices.ContainsFunc(t.signs, atCause) && a.rival(t, inc) != nil
+}
+
 // worse reports whether the entries fail clearly more than before the step, and
 // go on doing so. It is not asked before half of the step's time is over:
 // trouble that was still rising when the step was taken, and rates that look
-// back over their window, would be blamed on the step.
+// back over their window, would be blamed on the step. Where another incident
+// hurts the same entries the cause's own errors are the measure.
 func (a *Agent) worse(t *turn, inc *sre.Incident) bool {
 	early := t.now.Sub(inc.StateSince) < inc.Plan.Steps[inc.Step].Verify.Within/2
 	ratio, known := trouble(t)
+	before := inc.Trouble
+	if known && ratio > before+worseBy && a.rival(t, inc) != nil {
+		ratio, known = ownTrouble(t, inc)
+		before = inc.OwnTrouble
+	}
 	if !known {
 		return false // neither for nor against
 	}
-	if early || ratio <= inc.Trouble+worseBy {
+	if early || ratio <= before+worseBy {
 		inc.BadTicks = 0
 		return false
 	}
 	inc.BadTicks++
 	return inc.BadTicks >= worseTicks
+}
+
+// ownTrouble is the error ratio of the plan's cause, and whether it is measured.
+func ownTrouble(t *turn, inc *sre.Incident) (ratio float64, known bool) {
+	i, ok := t.snap.Graph.Index(inc.Plan.Cause)
+	if !ok {
+		return 0, false
+	}
+	r := t.snap.ErrorRatio(i)
+	return r.Value, r.OK() && isFinite(r.Value)
 }
 
 func (a *Agent) nextStep(t *turn, inc *sre.Incident, why string) bool {
@@ -215,8 +284,11 @@ func (a *Agent) learn(t *turn, inc *sre.Incident, o sre.Outcome) {
 			return
 		}
 	}
+	if inc.Against == "" { // from a trail that did not say
+		inc.Against = inc.Diagnosis.Top().Mechanism
+	}
 	r := sre.OutcomeRecord{
-		Runbook: inc.Plan.Runbook, Mechanism: inc.Diagnosis.Top().Mechanism, Service: inc.Plan.Cause,
+		Runbook: inc.Plan.Runbook, Mechanism: inc.Against, Service: inc.Plan.Cause,
 		Outcome: o, At: t.now, Predicted: inc.Confidence.P,
 	}
 	a.note(t, sre.Record{Kind: sre.RecordOutcome, IncidentID: inc.ID, Outcome: &r})

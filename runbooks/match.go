@@ -131,6 +131,9 @@ func (s *scene) targets(a action) ([]sre.Target, sre.KindSpec, string) {
 		return nil, spec, fmt.Sprintf("lever %s has no kind %s", a.lever, a.kind)
 	}
 	services, callee := s.selected(a)
+	if !spec.Edge && a.callee == "" {
+		callee = "" // a setting of the callers themselves, not of their calls
+	}
 	if spec.Edge && callee == "" {
 		return nil, spec, fmt.Sprintf("kind %s of lever %s needs a callee", a.kind, a.lever)
 	}

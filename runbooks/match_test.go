@@ -30,7 +30,12 @@ func TestMatchRetryStorm(t *testing.T) {
 			{ID: "inc-1.2.0.2", Kind: sre.QueueBound, Target: sre.Target{Lever: "guard", Service: "stock"}, Params: sre.Params{"length": 35.0}, TTL: ttl},
 		},
 		{
-			{ID: "inc-1.2.1.0", Kind: sre.Shed, Target: sre.Target{Lever: "guard", Service: "stock"}, Params: sre.Params{"rps": 126.0}, TTL: ttl},
+			// The busier caller serves 140 per second; nobody says how long its own callers wait.
+			{ID: "inc-1.2.1.0", Kind: sre.QueueBound, Target: sre.Target{Lever: "guard", Service: "cart"}, Params: sre.Params{"length": 70.0}, TTL: ttl},
+			{ID: "inc-1.2.1.1", Kind: sre.QueueBound, Target: sre.Target{Lever: "guard", Service: "web"}, Params: sre.Params{"length": 70.0}, TTL: ttl},
+		},
+		{
+			{ID: "inc-1.2.2.0", Kind: sre.Shed, Target: sre.Target{Lever: "guard", Service: "stock"}, Params: sre.Params{"rps": 126.0}, TTL: ttl},
 		},
 	}
 	for i, st := range plan.Steps {
@@ -93,6 +98,55 @@ func TestShippedChecksFollowTheTrouble(t *testing.T) {
 			}
 			judge(plan.Relapse, sre.Fail)
 		})
+	}
+}
+
+// Callers that queue are bounded too, those that do not are left alone; without
+// their queues nothing says that they are full.
+func TestTheCallersQueuesAreBoundedWhereTheyQueue(t *testing.T) {
+	l := shipped(t)
+	for name, c := range map[string]struct {
+		change func(s *shop)
+		want   sre.Verdict
+	}{
+		"one queues":   {func(s *shop) { s.set("cart", "queue", 5000) }, sre.Pass},
+		"none queues":  {func(s *shop) { s.set("cart", "queue", 20) }, sre.Fail},
+		"not measured": {func(s *shop) { s.put("cart", "queue", sre.Reading{}).put("web", "queue", sre.Reading{}) }, sre.Fail},
+	} {
+		s := newShop(sre.RetryStorm)
+		c.change(s)
+		plan, rejected := l.Match(s.facts())
+		if plan == nil {
+			t.Fatalf("%s: no plan: %v", name, rejected)
+		}
+		if got, text := l.Evaluate(plan.Steps[1].Before, s.facts()); got != c.want {
+			t.Errorf("%s: got %q (%s), want %q", name, got, text, c.want)
+		}
+	}
+}
+
+// Calls are given up where that gives the callers room, or where little is left
+// to lose.
+func TestSlowDependencyCutsNothingOffWhileTheCallersHaveRoom(t *testing.T) {
+	l := shipped(t)
+	for name, c := range map[string]struct {
+		pool, errors float64
+		want         sre.Verdict
+	}{
+		"room, repeated calls save most": {0.5, 0.28, sre.Fail},
+		"a caller fills up":              {0.9, 0.01, sre.Pass},
+		"most fails anyway":              {0.5, 0.7, sre.Pass},
+	} {
+		s := newShop(sre.SlowDependency).set("cart", "pool", c.pool).set("web", "errors", c.errors)
+		plan, rejected := l.Match(s.facts())
+		if plan == nil {
+			t.Fatalf("%s: no plan: %v", name, rejected)
+		}
+		for i := range plan.Steps {
+			if got, text := l.Evaluate(plan.Steps[i].Before, s.facts()); got != c.want {
+				t.Errorf("%s: step %d: got %q (%s), want %q", name, i, got, text, c.want)
+			}
+		}
 	}
 }
 

@@ -22,14 +22,14 @@ func TestExpectations(t *testing.T) {
 		off, on string // what is found where it does not hold
 	}{
 		{"recovered", "a goodput of 0.000 at the end after 1.000 before", ""},
-		{"not recovered", "", "recovery after 75 s"},
-		{"recovered within 60s", "a goodput of 0.000 at the end after 1.000 before", "recovery after 75 s"},
+		{"not recovered", "", "recovery after 65 s"},
+		{"recovered within 60s", "a goodput of 0.000 at the end after 1.000 before", "recovery after 65 s"},
 		{"recovered within 75s", "a goodput of 0.000 at the end after 1.000 before", ""},
 		{"cascade", "", ""},
 		{"no cascade", "a cascade, 3 services in trouble", "a cascade, 3 services in trouble"},
 		{"detected", "no detection", ""},
-		{"not detected", "", "detection after 10 s"},
-		{"detected within 9s", "no detection", "detection after 10 s"},
+		{"not detected", "", "detection after 5 s"},
+		{"detected within 4s", "no detection", "detection after 5 s"},
 		{"action retry_budget on cart->inventory", "no action", ""},
 		{"action on inventory", "no action", ""},
 		{"no action rollback", "", ""},
@@ -47,8 +47,8 @@ func TestExpectations(t *testing.T) {
 		{"actions > 2", "0", "2"},
 		{"harmful <= 0", "", ""},
 		{"recovered_after < 100", "+Inf", ""},
-		{"detected_after = 10", "+Inf", ""},
-		{"first_action_after = 30", "+Inf", ""},
+		{"detected_after = 5", "+Inf", ""},
+		{"first_action_after = 25", "+Inf", ""},
 		{"incidents >= 1", "0", ""},
 	}
 	for _, c := range claims {
