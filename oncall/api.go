@@ -129,7 +129,8 @@ func (a *api) routes() []route {
 		{"GET", "/api/v1/graph", sre.Viewer, data(a.graph)},
 		{"GET", "/api/v1/incidents", sre.Viewer, data(a.incidents)},
 		{"GET", "/api/v1/incidents/{id}", sre.Viewer, data(a.incident)},
-		{"GET", "/api/v1/incidents/{id}/explain", sre.Viewer, data(a.explain)},
+		{"GET", "/api/v1/incidents/{id}/explain", sre.Viewer, data(a.explainIncident)},
+		{"GET", "/api/v1/explain", sre.Viewer, data(a.explain)},
 		{"GET", "/api/v1/approvals", sre.Viewer, data(a.approvals)},
 
 		{"POST", "/api/v1/incidents/{id}/approve", sre.Approver, a.answer(sre.InputApprove)},

@@ -148,7 +148,7 @@ func TestRoleMatrix(t *testing.T) {
 		"GET /-/healthy": "", "GET /healthz": "", "GET /-/ready": "", "GET /readyz": "", "GET /metrics": "", "GET /version": "",
 		"GET /api/v1/openapi.yaml": "",
 		"GET /api/v1/status":       sre.Viewer, "GET /api/v1/graph": sre.Viewer, "GET /api/v1/incidents": sre.Viewer,
-		"GET /api/v1/incidents/{id}": sre.Viewer, "GET /api/v1/incidents/{id}/explain": sre.Viewer, "GET /api/v1/approvals": sre.Viewer,
+		"GET /api/v1/incidents/{id}": sre.Viewer, "GET /api/v1/incidents/{id}/explain": sre.Viewer, "GET /api/v1/approvals": sre.Viewer, "GET /api/v1/explain": sre.Viewer,
 		"POST /api/v1/incidents/{id}/close": sre.Operator, "POST /api/v1/incidents/{id}/undo": sre.Operator,
 		"POST /api/v1/pause": sre.Operator, "POST /api/v1/resume": sre.Operator, "POST /api/v1/changes": sre.Operator,
 		"POST /api/v1/incidents/{id}/approve": sre.Approver, "POST /api/v1/incidents/{id}/reject": sre.Approver,

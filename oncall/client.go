@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/sreagent/sreagent/sre"
 )
@@ -58,9 +59,14 @@ func (c *Client) Version(ctx context.Context) (VersionInfo, error) {
 	return call[VersionInfo](ctx, c, http.MethodGet, "/version", nil)
 }
 
-// Graph returns the dependency graph as the agent sees it.
-func (c *Client) Graph(ctx context.Context) (Graph, error) {
-	return call[Graph](ctx, c, http.MethodGet, "/api/v1/graph", nil)
+// Graph returns the dependency graph as the agent sees it; what one incident is
+// about where one is given, by its ID or the beginning of it.
+func (c *Client) Graph(ctx context.Context, incident string) (Graph, error) {
+	path := "/api/v1/graph"
+	if incident != "" {
+		path += "?" + url.Values{"incident": {incident}}.Encode()
+	}
+	return call[Graph](ctx, c, http.MethodGet, path, nil)
 }
 
 // Incidents returns the open incidents, or all that the agent still holds.
@@ -77,9 +83,18 @@ func (c *Client) Incident(ctx context.Context, id string) (sre.Incident, error) 
 	return call[sre.Incident](ctx, c, http.MethodGet, incidentPath(id, ""), nil)
 }
 
-// Explain returns the whole reasoning about one incident.
-func (c *Client) Explain(ctx context.Context, id string) (Explanation, error) {
-	return call[Explanation](ctx, c, http.MethodGet, incidentPath(id, "/explain"), nil)
+// Explain returns the whole reasoning about one incident, by its ID or the
+// beginning of it, or of a whole tick where incident is empty; as it was at an
+// instant, or now where at is zero.
+func (c *Client) Explain(ctx context.Context, incident string, at time.Time) (sre.Explanation, error) {
+	query := url.Values{}
+	if incident != "" {
+		query.Set("incident", incident)
+	}
+	if !at.IsZero() {
+		query.Set("at", at.UTC().Format(time.RFC3339Nano))
+	}
+	return call[sre.Explanation](ctx, c, http.MethodGet, "/api/v1/explain?"+query.Encode(), nil)
 }
 
 // Approvals returns the open questions.

@@ -50,7 +50,7 @@ func TestClientSpeaksEveryRoute(t *testing.T) {
 	must("status", err)
 	v, err := c.Version(ctx)
 	must("version", err)
-	g, err := c.Graph(ctx)
+	g, err := c.Graph(ctx, "")
 	must("graph", err)
 	open, err := c.Incidents(ctx, false)
 	must("incidents", err)
@@ -58,15 +58,15 @@ func TestClientSpeaksEveryRoute(t *testing.T) {
 	must("incidents", err)
 	one, err := c.Incident(ctx, "inc-7")
 	must("incident", err)
-	why, err := c.Explain(ctx, "inc-7")
+	why, err := c.Explain(ctx, "inc-7", noon)
 	must("explain", err)
 	prompts, err := c.Approvals(ctx)
 	must("approvals", err)
 	ready, err := c.Ready(ctx)
 	must("ready", err)
-	if s.Tick != 42 || v.Version != "1.2.3" || len(g.Nodes) != 3 || len(open) != 2 || len(all) != 3 || one.ID != "inc-7" ||
-		len(why.Records) != len(trail()) || len(prompts) != 1 || !ready.Ready {
-		t.Errorf("%+v %+v %+v %d %d %s %d %d %+v", s, v, g, len(open), len(all), one.ID, len(why.Records), len(prompts), ready)
+	if s.Tick != 42 || v.Version != "1.2.3" || len(g.Nodes) != 4 || len(open) != 2 || len(all) != 3 || one.ID != "inc-7" ||
+		len(why.Timeline) != len(trail())+1 || len(prompts) != 1 || !ready.Ready {
+		t.Errorf("%+v %+v %+v %d %d %s %d %d %+v", s, v, g, len(open), len(all), one.ID, len(why.Timeline), len(prompts), ready)
 	}
 	if diff := cmp.Diff(storm(), one); diff != "" {
 		t.Errorf("an incident changes on its way: %s", diff)

@@ -49,6 +49,7 @@ type Desk struct {
 	capacity int
 	metrics  *deskMetrics
 	view     atomic.Pointer[sre.View]
+	past     *history
 
 	mu      sync.Mutex
 	last    uint64
@@ -65,6 +66,7 @@ func NewDesk(o DeskOptions) *Desk {
 	return &Desk{
 		capacity: o.Capacity,
 		metrics:  newDeskMetrics(o.Registerer),
+		past:     newHistory(historyBytes),
 		waiting:  make(map[string]chan sre.Answer),
 	}
 }
@@ -129,6 +131,7 @@ func (d *Desk) Drain(now time.Time) []sre.Input {
 func (d *Desk) Publish(v *sre.View, answers []sre.Answer) {
 	if v != nil {
 		d.view.Store(v)
+		d.past.add(v)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -172,3 +175,9 @@ func waitsForAnswer(inc *sre.Incident) bool {
 
 // View returns the picture after the latest tick; nil before the first one.
 func (d *Desk) View() *sre.View { return d.view.Load() }
+
+// ViewAt returns the picture as it was at an instant: every tick of the last
+// hour, one a minute for six hours and one in ten minutes for two days, within
+// 64 MiB. Where the instant is outside of that ok is false, and from and to say
+// what is kept; both are zero before the first tick.
+func (d *Desk) ViewAt(t time.Time) (v *sre.View, from, to time.Time, ok bool) { return d.past.at(t) }

@@ -141,10 +141,15 @@ func readBody(w http.ResponseWriter, r *http.Request, into any) error {
 	return nil
 }
 
-func jsonFields(ptr any) []string {
-	t := reflect.TypeOf(ptr).Elem()
+func jsonFields(ptr any) []string { return fieldsOf(reflect.TypeOf(ptr).Elem()) }
+
+func fieldsOf(t reflect.Type) []string {
 	var names []string
 	for f := range t.Fields() {
+		if f.Anonymous {
+			names = append(names, fieldsOf(f.Type)...)
+			continue
+		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		names = append(names, name)
 	}

@@ -62,7 +62,10 @@ func TestOpenAPIHasTheFieldsOfTheTypes(t *testing.T) {
 	schemas := readOpenAPI(t).Components.Schemas
 	// The package's own types are documented completely.
 	for name, v := range map[string]any{
-		"Status": &Status{}, "Graph": &Graph{}, "GraphNode": &GraphNode{}, "Explanation": &Explanation{}, "Prompt": &Prompt{},
+		"Status": &Status{}, "Graph": &Graph{}, "GraphNode": &GraphNode{}, "Explanation": &sre.Explanation{}, "ExplainedSign": &sre.ExplainedSign{},
+		"ExplainedSummary": &sre.ExplainedSummary{}, "ExplainedDecision": &sre.ExplainedDecision{}, "Moment": &sre.Moment{},
+		"DataQuality": &sre.DataQuality{}, "ExplainedGraph": &sre.ExplainedGraph{}, "ExplainedNode": &sre.ExplainedNode{},
+		"ExplainedEdge": &sre.ExplainedEdge{}, "Risk": &sre.Risk{}, "Burn": &sre.Burn{}, "Impact": &sre.Impact{}, "WhatIf": &sre.WhatIf{}, "Prompt": &Prompt{},
 		"PromptStep": &PromptStep{}, "PromptAction": &PromptAction{}, "Setting": &Setting{}, "Receipt": &Receipt{},
 		"VersionInfo": &VersionInfo{}, "Readiness": &Readiness{}, "AnswerBody": &answerBody{}, "PauseBody": &pauseBody{},
 		"ResumeBody": &resumeBody{}, "Change": &sre.Change{},
@@ -105,6 +108,9 @@ func TestOpenAPIHasTheClosedSets(t *testing.T) {
 		{"Record", "kind", texts(sre.RecordKinds())},
 		{"Precursor", "kind", texts(sre.SignalKinds())},
 		{"Approval", "role", texts(roles)},
+		{"Moment", "kind", texts(sre.MomentKinds())},
+		{"ExplainedNode", "role", texts(sre.NodeRoles())},
+		{"GraphNode", "role", texts(sre.NodeRoles())},
 		{"ErrorEnvelope", "errorType", texts([]ErrorType{Unauthorized, Forbidden, BadData, NotFound, Conflict, Unavailable})},
 	} {
 		if diff := cmp.Diff(c.want, schemas[c.schema].Properties[c.property].Enum); diff != "" {

@@ -1,10 +1,7 @@
 package oncall
 
 import (
-	"context"
 	"net/http"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/sreagent/sreagent/sre"
@@ -51,66 +48,47 @@ func newStatus(v *sre.View, now time.Time) Status {
 	return s
 }
 
-// Graph is the dependency graph as the agent sees it, with its trouble.
+// Graph is the dependency graph as the agent sees it, with its trouble: all of
+// it, or what one incident is about.
 type Graph struct {
-	At       time.Time      `json:"at"`
-	Services int            `json:"services"` // all, those without calls too
-	Nodes    []GraphNode    `json:"nodes"`    // services with calls or trouble, by name
-	Edges    []sre.ViewEdge `json:"edges"`
+	At       time.Time           `json:"at"`
+	Incident string              `json:"incident,omitempty"`
+	Services int                 `json:"services"` // all, those without calls too
+	Nodes    []GraphNode         `json:"nodes"`    // by name
+	Edges    []sre.ExplainedEdge `json:"edges"`
+	Omitted  int                 `json:"omitted,omitempty"` // services with calls that are not drawn
 }
 
-// GraphNode is one service of the graph and the open incidents that concern it.
+// GraphNode is one service of the graph, its part in the trouble, and the open
+// incidents that concern it.
 type GraphNode struct {
-	Name       string   `json:"name"`
+	sre.ExplainedNode
 	Causes     []string `json:"causes"`      // incidents whose first suspect it is
 	AffectedBy []string `json:"affected_by"` // incidents that show at it
 }
 
-func newGraph(v *sre.View) Graph {
-	nodes := make(map[string]*GraphNode)
-	node := func(name string) *GraphNode {
-		n, ok := nodes[name]
-		if !ok {
-			n = &GraphNode{Name: name, Causes: []string{}, AffectedBy: []string{}}
-			nodes[name] = n
-		}
-		return n
-	}
-	for _, e := range v.Edges {
-		node(e.From)
-		node(e.To)
+func newGraph(v *sre.View, drawn sre.ExplainedGraph) Graph {
+	g := Graph{At: v.At, Services: v.Services, Nodes: make([]GraphNode, len(drawn.Nodes)), Edges: drawn.Edges, Omitted: drawn.Omitted}
+	nodes := make(map[string]*GraphNode, len(drawn.Nodes))
+	for i, n := range drawn.Nodes {
+		g.Nodes[i] = GraphNode{ExplainedNode: n, Causes: []string{}, AffectedBy: []string{}}
+		nodes[n.Name] = &g.Nodes[i]
 	}
 	for i := range v.Incidents {
 		inc := &v.Incidents[i]
 		if inc.State == sre.Closed {
 			continue
 		}
-		if cause := inc.Diagnosis.Top().Service; cause != "" {
-			n := node(cause)
+		if n := nodes[inc.Diagnosis.Top().Service]; n != nil {
 			n.Causes = append(n.Causes, inc.ID)
 		}
 		for _, name := range inc.Diagnosis.Affected {
-			n := node(name)
-			n.AffectedBy = append(n.AffectedBy, inc.ID)
+			if n := nodes[name]; n != nil {
+				n.AffectedBy = append(n.AffectedBy, inc.ID)
+			}
 		}
 	}
-	g := Graph{At: v.At, Services: v.Services, Nodes: make([]GraphNode, 0, len(nodes)), Edges: orEmpty(v.Edges)}
-	for _, n := range nodes {
-		g.Nodes = append(g.Nodes, *n)
-	}
-	slices.SortFunc(g.Nodes, func(x, y GraphNode) int { return strings.Compare(x.Name, y.Name) })
 	return g
-}
-
-// Explanation is the whole reasoning about one incident: the incident carries
-// the diagnosis with its evidence and alternatives, the decision with each
-// reason, the approval, the actions and the outcome; the records say how it
-// came to that.
-type Explanation struct {
-	Incident     sre.Incident    `json:"incident"`
-	Reasoning    []sre.Explained `json:"reasoning"` // of the latest tick
-	Records      []sre.Record    `json:"records"`   // oldest first
-	RecordsError string          `json:"records_error,omitempty"`
 }
 
 // view returns the current view, or the refusal while there is none.
@@ -129,12 +107,23 @@ func (a *api) status(*http.Request) (any, error) {
 	return newStatus(v, a.o.Now()), nil
 }
 
-func (a *api) graph(*http.Request) (any, error) {
+func (a *api) graph(r *http.Request) (any, error) {
 	v, err := a.view()
 	if err != nil {
 		return nil, err
 	}
-	return newGraph(v), nil
+	given := r.URL.Query().Get("incident")
+	if given == "" {
+		return newGraph(v, sre.GraphOf(v, "")), nil
+	}
+	id, err := sre.MatchIncident(incidentIDs(v), given)
+	if err != nil {
+		return nil, refuse(NotFound, "%v", err)
+	}
+	e, _ := sre.Explain(v, id)
+	g := newGraph(v, e.Graph)
+	g.Incident = id
+	return g, nil
 }
 
 func (a *api) incidents(r *http.Request) (any, error) {
@@ -170,43 +159,6 @@ func (a *api) incident(r *http.Request) (any, error) {
 	return inc, nil
 }
 
-func (a *api) explain(r *http.Request) (any, error) {
-	v, err := a.view()
-	if err != nil {
-		return nil, err
-	}
-	id := r.PathValue("id")
-	out := Explanation{Reasoning: []sre.Explained{}, Records: []sre.Record{}}
-	if a.o.Records != nil {
-		ctx, cancel := context.WithTimeout(r.Context(), recordsTimeout)
-		defer cancel()
-		records, err := a.o.Records(ctx, id)
-		if err != nil {
-			// The reasoning of the moment is worth showing without its past.
-			a.o.Log.Error("reading the trail for an explanation", "incident", id, "err", err)
-			out.RecordsError = "the trail could not be read"
-		}
-		out.Records = orEmpty(records)
-	}
-	inc, ok := findIncident(v, id)
-	if !ok {
-		inc, ok = lastIncident(out.Records)
-	}
-	switch {
-	case !ok && out.RecordsError != "":
-		return nil, refuse(Unavailable, "incident %q is not open, and %s", id, out.RecordsError)
-	case !ok:
-		return nil, refuse(NotFound, "no incident %q", id)
-	}
-	out.Incident = inc
-	for _, e := range v.Explain {
-		if e.Incident == id {
-			out.Reasoning = append(out.Reasoning, e)
-		}
-	}
-	return out, nil
-}
-
 func (a *api) approvals(*http.Request) (any, error) {
 	v, err := a.view()
 	if err != nil {
@@ -225,16 +177,6 @@ func findIncident(v *sre.View, id string) (sre.Incident, bool) {
 	for i := range v.Incidents {
 		if v.Incidents[i].ID == id {
 			return v.Incidents[i], true
-		}
-	}
-	return sre.Incident{}, false
-}
-
-// lastIncident finds in the trail what has left the view.
-func lastIncident(records []sre.Record) (sre.Incident, bool) {
-	for _, r := range slices.Backward(records) {
-		if r.Incident != nil {
-			return *r.Incident, true
 		}
 	}
 	return sre.Incident{}, false

@@ -1,8 +1,6 @@
 package oncall
 
 import (
-	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -66,13 +64,19 @@ func TestReadingRoutes(t *testing.T) {
 	}
 	g := dataOf[Graph](t, o.do(t, "GET", "/api/v1/graph", "", ""))
 	wantNodes := []GraphNode{
-		{Name: "checkout", Causes: []string{"inc-7"}, AffectedBy: []string{"inc-7"}},
-		{Name: "payments", Causes: []string{}, AffectedBy: []string{}},
-		{Name: "web", Causes: []string{}, AffectedBy: []string{"inc-7"}},
+		{sre.ExplainedNode{Name: "checkout", Role: sre.IsCause}, []string{"inc-7"}, []string{"inc-7"}},
+		{sre.ExplainedNode{Name: "mobile-gateway", Entry: true, Role: sre.BehindCause}, []string{}, []string{}},
+		{sre.ExplainedNode{Name: "payments", Role: sre.Watched}, []string{}, []string{}},
+		{sre.ExplainedNode{Name: "web", Entry: true, Role: sre.IsAffected}, []string{}, []string{"inc-7"}},
 	}
-	if diff := cmp.Diff(wantNodes, g.Nodes); diff != "" || g.Services != 12 || len(g.Edges) != 2 {
+	if diff := cmp.Diff(wantNodes, g.Nodes); diff != "" || g.Services != 12 || !g.Edges[1].OnPath {
 		t.Errorf("graph %+v\n%s", g, diff)
 	}
+	g = dataOf[Graph](t, o.do(t, "GET", "/api/v1/graph?incident=inc-6", "", ""))
+	if g.Incident != "inc-6" || g.Omitted != 0 || len(g.Nodes) != 3 || g.Nodes[0].Role != sre.Watched || g.Nodes[0].Causes[0] != "inc-7" {
+		t.Errorf("graph of inc-6 %+v", g)
+	}
+	wantRefusal(t, o.do(t, "GET", "/api/v1/graph?incident=nope", "", ""), 404, NotFound, "there is inc-5, inc-6, inc-7")
 	if v := dataOf[VersionInfo](t, o.do(t, "GET", "/version", "", "")); v.Version != "1.2.3" {
 		t.Errorf("version %+v", v)
 	}
@@ -132,34 +136,4 @@ func TestPromptAsksOnlyAboutWhatIsAhead(t *testing.T) {
 			t.Errorf("state %s asks: %v", s, ok)
 		}
 	}
-}
-
-func TestExplain(t *testing.T) {
-	o := newOffice(t)
-	e := dataOf[Explanation](t, o.do(t, "GET", "/api/v1/incidents/inc-7/explain", tokenOf(sre.Viewer), ""))
-	if e.Incident.State != sre.AwaitingApproval || len(e.Reasoning) != 1 || len(e.Records) != len(trail()) || e.RecordsError != "" {
-		t.Errorf("%+v", e)
-	}
-	// An incident that has left the view is explained from the trail.
-	o.desk.Publish(&sre.View{At: noon}, nil)
-	e = dataOf[Explanation](t, o.do(t, "GET", "/api/v1/incidents/inc-7/explain", tokenOf(sre.Viewer), ""))
-	if e.Incident.State != sre.Closed || e.Incident.Approval.By != "ada" {
-		t.Errorf("%+v", e.Incident)
-	}
-
-	o = newOffice(t, func(a *APIOptions) {
-		a.Records = func(ctx context.Context, _ string) ([]sre.Record, error) {
-			if _, bounded := ctx.Deadline(); !bounded {
-				t.Error("reading the trail is not bounded in time")
-			}
-			return nil, errors.New("disk gone")
-		}
-	})
-	e = dataOf[Explanation](t, o.do(t, "GET", "/api/v1/incidents/inc-7/explain", tokenOf(sre.Viewer), ""))
-	if e.RecordsError != "the trail could not be read" || e.Incident.ID != "inc-7" {
-		t.Errorf("%+v", e)
-	}
-	wantRefusal(t, o.do(t, "GET", "/api/v1/incidents/inc-1/explain", tokenOf(sre.Viewer), ""), 503, Unavailable, "could not be read")
-	o = newOffice(t, func(a *APIOptions) { a.Records = nil })
-	wantRefusal(t, o.do(t, "GET", "/api/v1/incidents/inc-1/explain", tokenOf(sre.Viewer), ""), 404, NotFound, "inc-1")
 }

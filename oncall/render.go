@@ -153,13 +153,9 @@ func (p *page) evidence(list []sre.Evidence) {
 
 func (p *page) confidence(c sre.Confidence, reasons []sre.Reason) {
 	p.heading("confidence")
-	text := fmt.Sprintf("%s, at least %s", share(c.P), share(c.Lower))
-	if c.Basis != "" {
-		text += ": " + c.Basis
-	}
-	p.line("  ", text, "")
+	p.line("  ", confidenceText(c), "")
 	for _, r := range reasons {
-		p.item(fmt.Sprintf("%s allows to %s: %s", words(r.Guard), stance(r.Allows), r.Text))
+		p.item(guardText(r))
 	}
 }
 
@@ -185,10 +181,14 @@ func (p *page) alternatives(causes []sre.Hypothesis, cures []sre.Rejection) {
 
 func (p *page) blast(b sre.BlastRadius) {
 	p.heading("blast radius")
-	p.line("  ", fmt.Sprintf("%d services, %s of entry traffic", len(b.Services), share(b.EntryShare)), "")
+	p.line("  ", reachText(b), "")
 	if len(b.Services) > 0 {
 		p.line("  ", strings.Join(b.Services, ", "), "")
 	}
+}
+
+func reachText(b sre.BlastRadius) string {
+	return fmt.Sprintf("%s, %s of entry traffic", counted(len(b.Services), "service"), share(b.EntryShare))
 }
 
 func (p *page) steps(prompt Prompt) {

@@ -35,14 +35,15 @@ func TestPagesAreGolden(t *testing.T) {
 		},
 		"prompt": func(w io.Writer, width int) error { return RenderPrompt(w, storm(), width, noon) },
 		"explain": func(w io.Writer, width int) error {
-			return RenderExplain(w, Explanation{Incident: over(), Records: trail()}, width, noon)
+			return RenderExplain(w, explained(over(), trail()), width, noon)
 		},
 		"explain-escalated": func(w io.Writer, width int) error {
-			return RenderExplain(w, Explanation{Incident: failing(), Reasoning: view().Explain, RecordsError: "the trail could not be read"}, width, noon)
+			return RenderExplain(w, explained(failing(), nil), width, noon)
 		},
+		"explain-tick": func(w io.Writer, width int) error { return RenderExplain(w, sre.ExplainTick(troubled()), width, noon) },
 	}
 	for name, render := range pages {
-		for _, width := range []int{40, 80, 120} {
+		for _, width := range []int{40, 60, 80, 120} {
 			var buf bytes.Buffer
 			if err := render(&buf, width); err != nil {
 				t.Fatal(err)
@@ -51,6 +52,32 @@ func TestPagesAreGolden(t *testing.T) {
 			golden(t, fmt.Sprintf("%s-%d.txt", name, width), buf.Bytes())
 		}
 	}
+}
+
+// explained is the explanation of one incident as the API makes it.
+func explained(inc sre.Incident, records []sre.Record) sre.Explanation {
+	v := view()
+	v.Incidents = []sre.Incident{inc}
+	e, _ := sre.Explain(v, inc.ID)
+	e.Retell(records)
+	return e
+}
+
+// troubled is a view with signs that are part of an incident and signs that are
+// not, risks, burns, a pause and failed queries.
+func troubled() *sre.View {
+	v := view()
+	sign := sre.Precursor{Detector: "retry_storm", Mechanism: sre.RetryStorm, Service: "checkout", Caller: "web", Score: 0.91, Severity: sre.Critical, Since: noon.Add(-5 * time.Minute)}
+	v.Incidents[0].Diagnosis.Precursors = []sre.Precursor{sign}
+	v.Signs = []sre.Precursor{sign, {
+		Detector: "anomaly", Mechanism: sre.Unknown, Service: "search", Score: 0.31, Severity: sre.Info, Since: noon.Add(-45 * time.Second),
+		Evidence: []sre.Evidence{{Signal: "latency_p99", Subject: "search", Now: 0.9, Normal: 0.3, Unit: sre.Seconds, Weight: 1}},
+	}}
+	v.Risks = []sre.Risk{{Service: "checkout", Caller: "web", Probability: 0.44, Mechanism: sre.RetryStorm, Evidence: storm().Diagnosis.Hypotheses[0].Evidence}}
+	v.Burns = []sre.Burn{{Service: "web", Objective: 0.999, Long: time.Hour, Short: 5 * time.Minute, LongRate: 18.2, ShortRate: 31, Threshold: 14.4, Page: true, Since: noon.Add(-4 * time.Minute)}}
+	v.Pauses = []sre.Pause{{Name: "night", By: "bob", Reason: "freeze", Since: noon.Add(-time.Hour)}}
+	v.Source.Failed = []string{"pool", "queue"}
+	return v
 }
 
 func checkLines(t interface{ Errorf(string, ...any) }, text string, width int) {
@@ -76,11 +103,11 @@ func TestRenderEdges(t *testing.T) {
 		t.Errorf("%q %v", buf.String(), err)
 	}
 	buf.Reset()
-	if err := RenderExplain(&buf, Explanation{Incident: quiet}, 10, noon); err != nil {
+	if err := RenderExplain(&buf, explained(quiet, nil), 10, noon); err != nil {
 		t.Error(err)
 	}
 	checkLines(t, buf.String(), minWidth)
-	for _, want := range []string{"none is recorded", "none yet", "no lever was touched"} {
+	for _, want := range []string{"none is recorded", "did nothing: it is suspected", "no lever was touched"} {
 		if !strings.Contains(buf.String(), want) {
 			t.Errorf("a bare incident does not say %q:\n%s", want, buf.String())
 		}
@@ -128,7 +155,8 @@ func TestPagesHoldAnyText(t *testing.T) {
 		var buf bytes.Buffer
 		err := errors.Join(
 			RenderPrompt(&buf, inc, width, noon),
-			RenderExplain(&buf, Explanation{Incident: inc}, width, noon),
+			RenderExplain(&buf, explained(inc, nil), width, noon),
+			RenderExplain(&buf, sre.ExplainTick(&sre.View{At: noon, Incidents: []sre.Incident{inc}, Signs: []sre.Precursor{{Service: inc.Diagnosis.Hypotheses[0].Service}}}), width, noon),
 			RenderIncidents(&buf, []sre.Incident{inc}, min(width, 79), noon),
 		)
 		if err != nil {
@@ -194,47 +222,29 @@ func BenchmarkRenderPrompt(b *testing.B) {
 	}
 }
 
-func TestEveryRecordHasItsSentence(t *testing.T) {
-	act := storm().Mitigations[0].Action
-	for _, c := range []struct {
-		record sre.Record
-		want   string
-	}{
-		{sre.Record{Incident: &sre.Incident{State: sre.AwaitingApproval}, Change: "ask"}, "ask: awaiting approval"},
-		{sre.Record{Incident: &sre.Incident{State: sre.Suspected}}, "incident: suspected"},
-		{sre.Record{Decision: &sre.Decision{}}, "decided to watch"},
-		{sre.Record{Decision: &sre.Decision{Stance: sre.Act}}, "decided to act"},
-		{sre.Record{Approval: &sre.Approval{Response: sre.Expired}}, "expired by -"},
-		{sre.Record{Approval: &sre.Approval{Response: sre.Rejected, By: "ada"}}, "rejected by ada"},
-		{sre.Record{Operator: &sre.OperatorRecord{Command: sre.InputPause, By: "bob"}}, "pause by bob: -"},
-		{sre.Record{Intent: &sre.IntentRecord{Action: act, Permit: sre.Permit{Purpose: sre.ToRevert}}}, "about to revert retry budget at guard/web->checkout"},
-		{sre.Record{Intent: &sre.IntentRecord{Action: act, Permit: sre.Permit{Purpose: sre.ToApply}, DryRun: true}}, "about to apply retry budget at guard/web->checkout (dry run)"},
-		{sre.Record{Result: &sre.ResultRecord{Action: "x/0", Purpose: sre.ToApply, Phase: sre.Failed, Err: "refused: stale epoch"}}, "apply of x/0: failed, refused: stale epoch"},
-		{sre.Record{Outcome: &sre.OutcomeRecord{Outcome: sre.NoDataOutcome}}, "learned: no data"},
-		{sre.Record{Notice: &sre.Notice{Title: "hello"}}, "told people: hello"},
-		{sre.Record{Kind: sre.RecordStart}, "start"},
-	} {
-		if got := recordText(c.record); got != c.want {
-			t.Errorf("%q, want %q", got, c.want)
-		}
-	}
-}
-
-// TestRecordsOfTwoDaysShowTheDay keeps a night's story readable.
-func TestRecordsOfTwoDaysShowTheDay(t *testing.T) {
+// TestAStoryOfTwoDaysShowsTheDay keeps a night's story readable.
+func TestAStoryOfTwoDaysShowsTheDay(t *testing.T) {
 	midnight := time.Date(2026, 3, 15, 0, 0, 0, 0, time.UTC)
-	e := Explanation{Incident: over(), Records: []sre.Record{
-		{At: midnight.Add(-2 * time.Second), Kind: sre.RecordStart},
-		{At: midnight.Add(-time.Second), Kind: sre.RecordStart},
-		{At: midnight, Kind: sre.RecordStop},
-	}}
+	e := explained(over(), nil)
+	e.Timeline = []sre.Moment{{At: midnight.Add(-2 * time.Second), Text: "one"}, {At: midnight.Add(-time.Second), Text: "two"}, {At: midnight, Text: "three"}}
 	var buf bytes.Buffer
 	if err := RenderExplain(&buf, e, 80, noon); err != nil {
 		t.Fatal(err)
 	}
-	want := "RECORDS\n  2026-03-14 UTC\n  23:59:58 start\n  23:59:59 start\n  2026-03-15 UTC\n  00:00:00 stop\n"
+	want := "TIME LINE\n  2026-03-14 UTC\n  23:59:58 one\n  23:59:59 two\n  2026-03-15 UTC\n  00:00:00 three\n"
 	if !strings.HasSuffix(buf.String(), want) {
 		t.Errorf("got %s", buf.String())
+	}
+}
+
+func TestThePathShowsWhoCallsWhom(t *testing.T) {
+	g := sre.ExplainedGraph{Edges: []sre.ExplainedEdge{{From: "cart", To: "db"}, {From: "cart", To: "mail"}}}
+	for want, path := range map[string][]string{
+		"db <- cart": {"db", "cart"}, "cart -> mail": {"cart", "mail"}, "db <- lost": {"db", "lost"}, "db <- cart -> mail": {"db", "cart", "mail"},
+	} {
+		if got := drawPath(path, g); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sreagent/sreagent/replay/backtest"
 	"github.com/sreagent/sreagent/replay/bundle"
+	"github.com/sreagent/sreagent/replay/incidents"
 	"github.com/sreagent/sreagent/replay/report"
 )
 
@@ -28,18 +29,20 @@ type backtestFlags struct {
 	resume                string
 	jobs                  int
 	json                  bool
+	world                 worldFlags
 }
 
 func registerBacktest(app *kingpin.Application, commands map[string]command) {
-	cmd := app.Command("backtest", "Run the agent over a corpus of recorded incidents and score it.")
+	cmd := app.Command("backtest", "Run the agent over recorded or simulated incidents and score it.")
 	var f backtestFlags
-	cmd.Arg("dir", "Bundles, or folders with bundles in them.").Required().StringsVar(&f.dirs)
+	cmd.Arg("dir", "Bundles, or folders with bundles in them.").StringsVar(&f.dirs)
 	cmd.Flag("config", "Configuration whose policy, runbooks and detection are used; without one the defaults, with mode act.").StringVar(&f.config)
 	cmd.Flag("compare", "A second configuration: show what would have changed.").StringVar(&f.compare)
 	cmd.Flag("jobs", "Bundles at once; 0, and what is more, is the number of processors.").Default("0").IntVar(&f.jobs)
 	output := cmd.Flag("output", "text or json.").Short('o').Default("text").Enum("text", "json")
 	cmd.Flag("html", "Write a report to this file.").StringVar(&f.html)
 	cmd.Flag("resume", "File that keeps the results bundle by bundle; a run that was stopped continues from it.").StringVar(&f.resume)
+	f.world.register(cmd)
 	commands[cmd.FullCommand()] = safely(func(ctx context.Context, std streams) error {
 		f.json = *output == "json"
 		return backtestCorpus(ctx, std, f)
@@ -55,6 +58,10 @@ func backtestCorpus(ctx context.Context, std streams, f backtestFlags) error {
 	if n := runtime.GOMAXPROCS(0); f.jobs == 0 || f.jobs > n {
 		f.jobs = n
 	}
+	corpus, err := f.corpus()
+	if err != nil {
+		return err
+	}
 	// What is wrong with the command shows before the first bundle runs, which
 	// may be hours before the last.
 	cfg, err := rehearsalConfig(f.config)
@@ -67,11 +74,7 @@ func backtestCorpus(ctx context.Context, std streams, f backtestFlags) error {
 			return failed(err)
 		}
 	}
-	paths, err := findBundles(f.dirs)
-	if err != nil {
-		return failed(err)
-	}
-	result, unkept, err := backtestWith(ctx, std, f, cfg, f.resume, paths)
+	result, unkept, err := backtestWith(ctx, std, f, cfg, f.resume, corpus)
 	if err != nil {
 		return err
 	}
@@ -81,7 +84,7 @@ func backtestCorpus(ctx context.Context, std streams, f backtestFlags) error {
 		if again != "" {
 			again += ".compare"
 		}
-		other, lost, err := backtestWith(ctx, std, f, against, again, paths)
+		other, lost, err := backtestWith(ctx, std, f, against, again, corpus)
 		if err != nil {
 			return err
 		}
@@ -98,30 +101,29 @@ func backtestCorpus(ctx context.Context, std streams, f backtestFlags) error {
 
 // backtestWith runs the bundles with one configuration. What could not be kept
 // for a later run is no reason to throw the result away.
-func backtestWith(ctx context.Context, std streams, f backtestFlags, cfg *loaded, resume string, paths []string) (_ *backtest.Result, unkept, err error) {
-	o := backtest.Options{Jobs: f.jobs, Config: cfg.digest}
+func backtestWith(ctx context.Context, std streams, f backtestFlags, cfg *loaded, resume string, corpus corpus) (_ *backtest.Result, unkept, err error) {
+	digest := corpus.digest(cfg)
+	o := backtest.Options{Jobs: f.jobs, Config: digest}
 	keep := func([]backtest.Bundle) error { return nil }
 	if resume != "" {
-		if o.Done, err = readPartial(resume, cfg.digest); err != nil {
+		if o.Done, err = readPartial(resume, digest); err != nil {
 			return nil, nil, failed(err)
 		}
 		keep = func(kept []backtest.Bundle) error {
 			return writeFile(resume, func(w io.Writer) error {
-				return backtest.WriteResult(w, &backtest.Result{Bundles: kept, Partial: true, Config: cfg.digest})
+				return backtest.WriteResult(w, &backtest.Result{Bundles: kept, Partial: true, Config: digest})
 			})
 		}
 	}
 	kept := slices.Clone(o.Done)
-	var recordings []backtest.Recording
+	recordings := corpus.recordings(cfg)
 	done := 0
-	for _, path := range paths {
-		one := recordingOf(path, cfg)
-		recordings = append(recordings, one)
+	for _, one := range recordings {
 		if slices.ContainsFunc(o.Done, func(b backtest.Bundle) bool { return b.ID == one.ID }) {
 			done++
 		}
 	}
-	progress := newMeter(std.err, "backtest", done, len(paths))
+	progress := newMeter(std.err, "backtest", done, len(recordings))
 	o.OnBundle = func(b backtest.Bundle) {
 		progress.step()
 		kept = append(kept, b)
@@ -135,6 +137,52 @@ func backtestWith(ctx context.Context, std streams, f backtestFlags, cfg *loaded
 		return nil, nil, failed(err)
 	}
 	return result, unkept, nil
+}
+
+// corpus is what a back-test runs over.
+type corpus struct {
+	paths []string
+	world *incidents.Options // nil for bundles
+}
+
+// corpus finds what the command names: bundles, or simulated incidents.
+func (f *backtestFlags) corpus() (corpus, error) {
+	if f.world.count > 0 {
+		o, err := f.world.options()
+		if err == nil && len(f.dirs) > 0 {
+			err = errors.New("--world simulates incidents, so there can be no bundles: " + strings.Join(f.dirs, ", "))
+		}
+		return corpus{world: &o}, err
+	}
+	if len(f.dirs) == 0 {
+		return corpus{}, errors.New("nothing to run: name bundles, or folders with bundles in them, or use --world")
+	}
+	paths, err := findBundles(f.dirs)
+	if err != nil {
+		return corpus{}, failed(err)
+	}
+	return corpus{paths: paths}, nil
+}
+
+// digest names what is tested; results of other worlds are not continued.
+func (c corpus) digest(cfg *loaded) string {
+	if c.world == nil {
+		return cfg.digest
+	}
+	o := *c.world
+	o.Count = 0
+	return fmt.Sprintf("%s, world %+v", cfg.digest, o)
+}
+
+func (c corpus) recordings(cfg *loaded) []backtest.Recording {
+	if c.world != nil {
+		return incidents.Recordings(*c.world, agentConfig(cfg), nil)
+	}
+	out := make([]backtest.Recording, len(c.paths))
+	for i, path := range c.paths {
+		out[i] = recordingOf(path, cfg)
+	}
+	return out
 }
 
 // recordingOf opens a bundle only when its turn comes, so that a large corpus

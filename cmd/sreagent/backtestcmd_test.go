@@ -201,7 +201,7 @@ func TestBacktestRefuses(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"backtest"}, exitUsage, "required argument 'dir'"},
+		{[]string{"backtest"}, exitUsage, "nothing to run"},
 		{[]string{"backtest", t.TempDir()}, exitFailed, "no bundle here"},
 		{[]string{"backtest", filepath.Join(t.TempDir(), "gone")}, exitFailed, "no such file"},
 		{[]string{"backtest", t.TempDir(), "--jobs=-1"}, exitUsage, "--jobs is -1"},

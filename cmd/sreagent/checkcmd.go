@@ -49,6 +49,14 @@ func registerCheck(app *kingpin.Application, commands map[string]command) {
 		return checkBundle(ctx, std, *bundlePath, *bundleOutput == "json")
 	})
 
+	topology := check.Command("topology", "Check topology files, or those of bundles: mistakes, callers that give up before their callees can answer, circles, services that no entry leads to.")
+	topologyFiles := topology.Arg("file", "Topology file, or folder or archive of a recording.").Required().Strings()
+	topologyStrict := topology.Flag("strict", "Exit 1 on timeout inversions.").Bool()
+	topologyOutput := topology.Flag("output", "text or json.").Short('o').Default("text").Enum("text", "json")
+	commands[topology.FullCommand()] = safely(func(_ context.Context, std streams) error {
+		return checkTopology(std, *topologyFiles, *topologyStrict, *topologyOutput == "json")
+	})
+
 	webConfig := check.Command("web-config", "Check a file with TLS and basic authentication of the API.")
 	webFile := webConfig.Arg("file", "Web configuration file.").Required().String()
 	commands[webConfig.FullCommand()] = func(_ context.Context, std streams) error {

@@ -43,6 +43,8 @@ type config struct {
 type detectionConfig struct {
 	detectors.Config `yaml:",inline"`
 	Diagnosis        diagnosis.Config `yaml:"diagnosis"`
+	// StateFile keeps the baselines across restarts of the daemon; empty for none.
+	StateFile string `yaml:"state_file"`
 }
 
 type runbooksConfig struct {
@@ -77,7 +79,7 @@ func defaultConfig() config {
 		Interval: model.Duration(10 * time.Second),
 		Config:   sources.DefaultConfig(),
 		Detection: detectionConfig{
-			Config: detectors.DefaultConfig(), Diagnosis: diagnosis.DefaultConfig(),
+			Config: detectors.DefaultConfig(), Diagnosis: diagnosis.DefaultConfig(), StateFile: "data/baselines",
 		},
 		Runbooks: runbooksConfig{Shipped: true, Confidence: learner.DefaultConfig()},
 		Policy: policyConfig{Policy: gate.DefaultPolicy(), Timing: timingConfig{
@@ -226,6 +228,7 @@ func (c *config) setDirectory(dir string) {
 	}
 	under(&c.Runbooks.Dir)
 	under(&c.Audit.Dir)
+	under(&c.Detection.StateFile)
 	under(&c.Audit.KeyFile)
 	under(&c.Audit.CheckpointOut)
 	c.Config.SetDirectory(dir)

@@ -37,7 +37,7 @@ type running struct {
 }
 
 // startAgent writes the files of a deployment and starts the built binary.
-func startAgent(t *testing.T, w *world, o agentOptions) *running {
+func startAgent(t *testing.T, w *site, o agentOptions) *running {
 	t.Helper()
 	a := &running{dir: filepath.Join(w.dir, "agent"), address: freeAddress(t), tokens: map[sre.Role]string{}}
 	a.url = "http://" + a.address
@@ -59,7 +59,7 @@ func startAgent(t *testing.T, w *world, o agentOptions) *running {
 	return a
 }
 
-func (a *running) writeConfig(t *testing.T, w *world, o agentOptions) {
+func (a *running) writeConfig(t *testing.T, w *site, o agentOptions) {
 	t.Helper()
 	type target struct{ Name, URL string }
 	data := struct {

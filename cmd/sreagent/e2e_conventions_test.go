@@ -21,7 +21,7 @@ const broken = "interval: 1s\nprometheus: {url: \"http://127.0.0.1:1\", wram_up:
 
 // The daemon behaves as users of Prometheus expect of its kind.
 func TestE2ETheDaemonKeepsTheConventions(t *testing.T) {
-	w := &world{dir: t.TempDir()}
+	w := &site{dir: t.TempDir()}
 	w.startPrometheus(t)
 	a := startAgent(t, w, agentOptions{})
 

@@ -143,7 +143,7 @@ func values(m map[string]int) []int {
 }
 
 // settings are those in force at the guards that the cure moves.
-func (w *world) settings(t *testing.T) string {
+func (w *site) settings(t *testing.T) string {
 	t.Helper()
 	var out strings.Builder
 	for _, name := range []string{"cart", "catalog", demo.Leaf} {

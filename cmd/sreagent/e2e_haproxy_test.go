@@ -30,7 +30,7 @@ type proxy struct {
 	relay                        *socketRelay
 }
 
-func startProxy(t *testing.T, w *world) *proxy {
+func startProxy(t *testing.T, w *site) *proxy {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "e2e") // short: a socket path has at most 107 bytes
 	must(t, err)
@@ -212,7 +212,7 @@ func (r *socketRelay) serve(conn net.Conn, target string, closing <-chan struct{
 // agent neither believes nor repeats what it could not verify.
 func TestE2EHAProxyShedsAndIsRestoredAndRefuses(t *testing.T) {
 	var p *proxy
-	w := startWorld(t, worldOptions{entry: func(t *testing.T, w *world) (string, http.RoundTripper) {
+	w := startWorld(t, worldOptions{entry: func(t *testing.T, w *site) (string, http.RoundTripper) {
 		p = startProxy(t, w)
 		return p.front, &http.Transport{MaxIdleConnsPerHost: 800, MaxConnsPerHost: 0}
 	}})

@@ -168,7 +168,7 @@ func post(t *testing.T, url, token, body string) (int, string) {
 }
 
 // alerts returns the incidents whose alerts the Alertmanager has firing.
-func (w *world) alerts(t *testing.T) []string {
+func (w *site) alerts(t *testing.T) []string {
 	t.Helper()
 	code, body := get(w.alertURL + "/api/v2/alerts?active=true")
 	if code != http.StatusOK {

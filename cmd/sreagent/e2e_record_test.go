@@ -21,7 +21,7 @@ import (
 // recordedAndReplayed records what a world and its agent have lived through
 // since an instant, with a kill -9 on the way, and replays it. The agent need
 // not run any more, the Prometheus must.
-func recordedAndReplayed(t *testing.T, w *world, a *running, since time.Time) {
+func recordedAndReplayed(t *testing.T, w *site, a *running, since time.Time) {
 	t.Helper()
 	out := filepath.Join(w.dir, "recorded")
 	command := []string{
@@ -72,7 +72,7 @@ func trailIsWhole(t *testing.T, path string, records []sre.Record, since time.Ti
 }
 
 // promtoolTakes makes blocks of the recorded samples with Prometheus' own tool.
-func promtoolTakes(t *testing.T, w *world, packed string) {
+func promtoolTakes(t *testing.T, w *site, packed string) {
 	t.Helper()
 	f, err := os.Open(packed)
 	must(t, err)

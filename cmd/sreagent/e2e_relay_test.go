@@ -92,7 +92,7 @@ func (r *guardRelay) serve(out http.ResponseWriter, in *http.Request) {
 }
 
 // written returns all writes that reached the guards, in the order of each.
-func (w *world) written() []write {
+func (w *site) written() []write {
 	var all []write
 	for _, s := range w.services {
 		s.relay.mu.Lock()
@@ -105,7 +105,7 @@ func (w *world) written() []write {
 // strike kills the agent at the first write with a method to any guard, before
 // or after the guard has it. The returned channel is closed then. Until mended,
 // such writes do not arrive, or are not answered.
-func (w *world) strike(after bool, method string, a *running) (struck <-chan struct{}, mend func()) {
+func (w *site) strike(after bool, method string, a *running) (struck <-chan struct{}, mend func()) {
 	done := make(chan struct{})
 	var once sync.Once
 	hook := strike(func(did write) bool {

@@ -54,7 +54,7 @@ func (a *running) verified(t *testing.T) {
 // appliedOnce checks that no knob was moved by two actions, that no action was
 // answered twice with "in effect" by its lever, and that the guards were never
 // written with an older epoch.
-func appliedOnce(t *testing.T, w *world, records []sre.Record) {
+func appliedOnce(t *testing.T, w *site, records []sre.Record) {
 	t.Helper()
 	owner := map[string]string{}
 	for _, i := range intents(records) {

@@ -27,9 +27,9 @@ type service struct {
 	relay   *guardRelay // through which the agent reaches its guard
 }
 
-// world is everything around the agent: the shop as processes, its load, a
+// site is everything around the agent: the shop as processes, its load, a
 // Prometheus and an Alertmanager.
-type world struct {
+type site struct {
 	dir        string
 	services   []*service
 	byName     map[string]*service
@@ -43,13 +43,13 @@ type world struct {
 // worldOptions are what differs between tests.
 type worldOptions struct {
 	alertmanager bool
-	entry        func(t *testing.T, w *world) (url string, transport http.RoundTripper) // where the load goes; nil is the gateway
+	entry        func(t *testing.T, w *site) (url string, transport http.RoundTripper) // where the load goes; nil is the gateway
 }
 
 // startWorld starts the shop with its load, and the servers.
-func startWorld(t *testing.T, o worldOptions) *world {
+func startWorld(t *testing.T, o worldOptions) *site {
 	t.Helper()
-	w := &world{dir: t.TempDir(), byName: map[string]*service{}}
+	w := &site{dir: t.TempDir(), byName: map[string]*service{}}
 	w.startShop(t)
 	w.startPrometheus(t)
 	if o.alertmanager {
@@ -63,7 +63,7 @@ func startWorld(t *testing.T, o worldOptions) *world {
 	return w
 }
 
-func (w *world) startShop(t *testing.T) {
+func (w *site) startShop(t *testing.T) {
 	t.Helper()
 	urls := map[string]string{}
 	for _, name := range demo.ServiceNames() {
@@ -84,7 +84,7 @@ func (w *world) startShop(t *testing.T) {
 	}
 }
 
-func (w *world) startPrometheus(t *testing.T) {
+func (w *site) startPrometheus(t *testing.T) {
 	t.Helper()
 	address := freeAddress(t)
 	w.promURL = "http://" + address
@@ -98,13 +98,13 @@ func (w *world) startPrometheus(t *testing.T) {
 }
 
 // againPrometheus starts the Prometheus with the data that it has.
-func (w *world) againPrometheus(t *testing.T) {
+func (w *site) againPrometheus(t *testing.T) {
 	t.Helper()
 	w.prometheus = start(t, "prometheus", nil, w.promArgs...)
 	answers(t, w.prometheus, w.promURL+"/-/ready")
 }
 
-func (w *world) startAlertmanager(t *testing.T) {
+func (w *site) startAlertmanager(t *testing.T) {
 	t.Helper()
 	address := freeAddress(t)
 	w.alertURL = "http://" + address
@@ -115,7 +115,7 @@ func (w *world) startAlertmanager(t *testing.T) {
 	answers(t, c, w.alertURL+"/-/ready")
 }
 
-func (w *world) startLoad(t *testing.T, url string, transport http.RoundTripper) {
+func (w *site) startLoad(t *testing.T, url string, transport http.RoundTripper) {
 	t.Helper()
 	load, err := demo.NewLoad(time.Now().Truncate(time.Second).Add(time.Second), demo.LoadOptions{
 		URL: url, Rate: demo.DefaultRate, Deadline: demo.DefaultDeadline, Transport: transport,
@@ -149,7 +149,7 @@ func render(t *testing.T, name, into string, data any) {
 }
 
 // healthy waits for a span of good answers from now on.
-func (w *world) healthy(t *testing.T, seconds int) {
+func (w *site) healthy(t *testing.T, seconds int) {
 	t.Helper()
 	from := time.Now()
 	eventually(t, time.Minute, "a healthy shop", func() bool {
@@ -160,7 +160,7 @@ func (w *world) healthy(t *testing.T, seconds int) {
 
 // recovered returns the first second, since an instant, from which goodput was
 // good for so many seconds in a row.
-func (w *world) recovered(from time.Time, seconds int) (time.Time, bool) {
+func (w *site) recovered(from time.Time, seconds int) (time.Time, bool) {
 	streak := 0
 	var began time.Time
 	for _, s := range w.load.Since(from) {
@@ -180,7 +180,7 @@ func (w *world) recovered(from time.Time, seconds int) (time.Time, bool) {
 
 // cut takes 60 % of the leaf's capacity away for 5 s, and returns when it will
 // be whole again.
-func (w *world) cut(t *testing.T) time.Time {
+func (w *site) cut(t *testing.T) time.Time {
 	t.Helper()
 	leaf := w.byName[demo.Leaf].URL
 	must(t, demo.SlowDown(t.Context(), client, leaf, guardToken, 2.5))
@@ -197,7 +197,7 @@ func (w *world) cut(t *testing.T) time.Time {
 }
 
 // down waits until a second after the fault has failed: it feeds itself.
-func (w *world) down(t *testing.T, since time.Time) {
+func (w *site) down(t *testing.T, since time.Time) {
 	t.Helper()
 	eventually(t, 30*time.Second, "a shop that stays down", func() bool {
 		settled := w.load.Since(since)
@@ -216,7 +216,7 @@ type guardState struct {
 }
 
 // guardState reads the state of a guard, past the relay.
-func (w *world) guardState(t *testing.T, name string) guardState {
+func (w *site) guardState(t *testing.T, name string) guardState {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.byName[name].URL+"/guard/v1/state", nil)
 	must(t, err)
@@ -230,7 +230,7 @@ func (w *world) guardState(t *testing.T, name string) guardState {
 }
 
 // inForce counts the directives of all guards.
-func (w *world) inForce(t *testing.T) int {
+func (w *site) inForce(t *testing.T) int {
 	t.Helper()
 	n := 0
 	for _, s := range w.services {

@@ -65,7 +65,7 @@ func execute(ctx context.Context, args []string, std streams) int {
 	app.UsageWriter(std.out).ErrorWriter(std.err).Terminate(func(int) { answered = true })
 	commands := map[string]command{}
 	for _, register := range []func(*kingpin.Application, map[string]command){
-		registerRun, registerDemo, registerCheck, registerIncidents, registerOperate, registerAudit, registerToken,
+		registerRun, registerDemo, registerCheck, registerIncidents, registerExplain, registerOperate, registerAudit, registerToken,
 		registerRecord, registerReplay, registerBacktest, registerScenario, registerDetect,
 	} {
 		register(app, commands)

@@ -17,6 +17,7 @@ import (
 	"github.com/sreagent/sreagent/remediators"
 	"github.com/sreagent/sreagent/replay"
 	"github.com/sreagent/sreagent/replay/bundle"
+	"github.com/sreagent/sreagent/replay/world"
 	"github.com/sreagent/sreagent/sources"
 	"github.com/sreagent/sreagent/sre"
 )
@@ -179,7 +180,8 @@ func (r *rehearsed) connect(cfg *loaded, store *replay.Store, signals []sources.
 	}
 	recording := replay.NewRecording(source, b.Incident.End, interval, b.Changes, replay.Outages(b.Trail))
 	r.Rehearsal = replay.Rehearsal{
-		Agent: agentIn(cfg, interval), Source: recording, Levers: levers, Start: b.Incident.Start, End: b.Incident.End, Log: log,
+		Agent: agentIn(cfg, interval), Source: recording, Levers: levers, Forecaster: world.NewForecaster(world.LiveConfig{}),
+		Start: b.Incident.Start, End: b.Incident.End, Log: log,
 	}
 	before, during := splitTrail(b.Trail, b.Incident.Start)
 	r.trail, r.People = during, replay.NewRecordedPeople(during)

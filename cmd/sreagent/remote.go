@@ -141,54 +141,7 @@ func registerIncidents(app *kingpin.Application, commands map[string]command) {
 			return oncall.RenderIncidents(w, is, width(w), time.Now(), style(w))
 		})
 	}
-	registerExplain(app, commands)
 	registerStatus(app, commands)
-}
-
-func registerExplain(app *kingpin.Application, commands map[string]command) {
-	explain := app.Command("explain", "Explain an incident: evidence, causes, decision with every reason, actions, outcome. Without an ID, the latest tick.")
-	r := remoteFlags(explain)
-	id := explain.Arg("incident", "ID of the incident.").String()
-	commands[explain.FullCommand()] = func(ctx context.Context, std streams) error {
-		c, err := r.client()
-		if err != nil {
-			return err
-		}
-		if *id == "" {
-			return explainTick(ctx, c, r, std.out)
-		}
-		e, err := c.Explain(ctx, *id)
-		if err != nil {
-			return asked(err)
-		}
-		return show(r, std.out, e, func(w io.Writer, e oncall.Explanation) error {
-			return oncall.RenderExplain(w, e, width(w), time.Now(), style(w))
-		})
-	}
-}
-
-// explainTick says why the agent does, or does not do, anything now.
-func explainTick(ctx context.Context, c *oncall.Client, r *remote, w io.Writer) error {
-	s, err := c.Status(ctx)
-	if err != nil {
-		return asked(err)
-	}
-	return show(r, w, s.Reasoning, func(w io.Writer, reasoning []sre.Explained) error {
-		if len(reasoning) == 0 {
-			return paragraph(w, "", fmt.Sprintf("Nothing is suspected at tick %d (%s).", s.Tick, s.At.UTC().Format(time.RFC3339)))
-		}
-		for _, e := range reasoning {
-			if err := paragraph(w, "", fmt.Sprintf("%s  %s  %s", e.Incident, e.Stance, e.Summary)); err != nil {
-				return err
-			}
-			for _, reason := range e.Reasons {
-				if err := paragraph(w, fmt.Sprintf("  %-5s %-13s ", reason.Allows, reason.Guard), reason.Text); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
 }
 
 // paragraph writes text after first, broken between words at the width of the

@@ -234,7 +234,7 @@ func recordsOf(ctx context.Context, dir, incident string) ([]sre.Record, error) 
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if r.IncidentID == incident {
+		if r.IncidentID == incident || r.Incident != nil && r.Incident.MergedInto == incident {
 			out = append(out, r)
 		}
 	}

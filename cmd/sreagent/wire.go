@@ -21,6 +21,7 @@ import (
 	"github.com/sreagent/sreagent/audit"
 	"github.com/sreagent/sreagent/oncall"
 	"github.com/sreagent/sreagent/remediators"
+	"github.com/sreagent/sreagent/replay/world"
 	"github.com/sreagent/sreagent/sources"
 	"github.com/sreagent/sreagent/sre"
 )
@@ -168,8 +169,9 @@ func newAgent(cfg *loaded, log *slog.Logger, reg *prometheus.Registry, source *s
 ) (*agent.Agent, error) {
 	a, err := agent.New(agentConfig(cfg), agent.Ports{
 		Clock: newSystemClock(reg), Source: source, Levers: l.byName, Trail: trail, Desk: desk, Pager: pager,
-		Manual: func(action sre.Action, restore sre.Params) string { return manual(l, action, restore) },
-		Log:    component(log, "agent"), Registerer: reg,
+		Forecaster: world.NewForecaster(world.LiveConfig{}),
+		Manual:     func(action sre.Action, restore sre.Params) string { return manual(l, action, restore) },
+		Log:        component(log, "agent"), Registerer: reg,
 	})
 	if err != nil {
 		return nil, err
@@ -222,8 +224,11 @@ func background(lc fx.Lifecycle, down fx.Shutdowner, log *slog.Logger, loop func
 	})
 }
 
-func runLoop(lc fx.Lifecycle, down fx.Shutdowner, log *slog.Logger, a *agent.Agent) {
-	background(lc, down, component(log, "agent"), a.Run)
+func runLoop(lc fx.Lifecycle, down fx.Shutdowner, cfg *loaded, log *slog.Logger, a *agent.Agent) {
+	log = component(log, "agent")
+	path := cfg.Detection.StateFile
+	recall(a, path, log)
+	background(lc, down, log, func(ctx context.Context) error { return runAndKeep(ctx, a, path, log) })
 }
 
 func runPager(lc fx.Lifecycle, down fx.Shutdowner, log *slog.Logger, p *oncall.Pager) {

@@ -17,6 +17,10 @@ func (o *Observer) judge(f *span, rightful map[*alarm]bool) Fault {
 	}
 	out.CandidateCount = len(out.OracleRanking)
 	out.OracleRank = rankOf(out.OracleRanking, f.Services)
+	if t := o.clerk.of(f); t != nil {
+		out.Trace = t.left
+	}
+	out.Kind, out.Harm = string(f.Fault.Mechanism), o.harm(f)
 	a, since := o.detection(f)
 	if a == nil {
 		return out
@@ -32,6 +36,7 @@ func (o *Observer) judge(f *span, rightful map[*alarm]bool) Fault {
 	out.AlarmService, out.Mechanism = a.Service, string(a.mechanism)
 	first, last := a.view(since), a.view(f.until)
 	out.Ranking, out.SettledRanking = first.says, last.says
+	out.SettledMechanism = string(last.mechanism)
 	out.OwnRank = rankOf(first.says, f.Services)
 	if len(first.says) > 0 {
 		p := first.says[0].Probability
@@ -51,7 +56,9 @@ func (a *alarm) view(at time.Time) opinion {
 	return held
 }
 
-// detection returns the alarm that noticed a fault, and since when it did.
+// detection returns the alarm that noticed a fault, and since when it did. Of
+// those that came at once it is the one that was surest of its first suspect,
+// since that is the one to be read first; their IDs say nothing.
 func (o *Observer) detection(f *span) (*alarm, time.Time) {
 	var best *alarm
 	var since time.Time
@@ -60,11 +67,19 @@ func (o *Observer) detection(f *span) (*alarm, time.Time) {
 		if ok && !o.owns(f, at) && !at.Before(f.InjectedAt) {
 			ok = false // a later fault has begun: it is that one's
 		}
-		if ok && (best == nil || at.Before(since)) {
+		if ok && (best == nil || at.Before(since) || at.Equal(since) && a.view(at).sure() > best.view(at).sure()) {
 			best, since = a, at
 		}
 	}
 	return best, since
+}
+
+// sure is the probability of the first suspect.
+func (o opinion) sure() float64 {
+	if len(o.says) == 0 {
+		return 0
+	}
+	return o.says[0].Probability
 }
 
 // noticed returns from when on an alarm is about the fault.

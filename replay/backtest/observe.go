@@ -24,6 +24,9 @@ type Subject struct {
 	Incident bundle.Incident
 	Changes  []sre.Change  // all of the recording, for who was changed when
 	Interval time.Duration // between ticks of the run
+	// Harm tells, after the last tick, what a fault of the truth did; nil where
+	// nobody knows, as of a recording.
+	Harm func(fault int) Harm
 }
 
 // Observer turns the ticks of one run into a Bundle.
@@ -52,6 +55,7 @@ type Observer struct {
 	subject  Subject
 	faults   []*span // by injection
 	oracle   *oracle
+	clerk    *clerk
 	graph    *sre.Graph
 	alarms   []*alarm
 	current  map[string]*alarm // by incident
@@ -70,6 +74,7 @@ type span struct {
 	ends    time.Time
 	until   time.Time // ends, with grace
 	alerted bool      // injected_at is when a human's alert came
+	warned  time.Time // zero while there was no right sign: see warn
 }
 
 // alarm is an Alarm with how its diagnosis went on.
@@ -82,9 +87,10 @@ type alarm struct {
 
 // opinion is a diagnosis that held from a tick on.
 type opinion struct {
-	at      time.Time
-	says    []Suspect
-	quality float64 // share of readings that were fresh
+	at        time.Time
+	says      []Suspect
+	mechanism sre.Mechanism // of the first suspect
+	quality   float64       // share of readings that were fresh
 }
 
 func (o opinion) names(services []string) bool {
@@ -106,7 +112,7 @@ type deed struct {
 // Observe returns an observer of a run over a recording. Its Watch is to see
 // every tick, in order.
 func Observe(s Subject) *Observer {
-	o := &Observer{subject: s, current: map[string]*alarm{}, plans: map[string]*sre.Plan{}}
+	o := &Observer{subject: s, current: map[string]*alarm{}, plans: map[string]*sre.Plan{}, clerk: newClerk(s.Interval)}
 	grace := max(leastGrace, 3*s.Interval)
 	for i, f := range s.Incident.Truth.Faults {
 		sp := &span{Fault: f, order: i, ends: f.EndsAt}
@@ -131,9 +137,13 @@ func (o *Observer) Watch(t replay.Tick) error {
 	o.ticks++
 	if t.Snapshot != nil {
 		o.graph = t.Snapshot.Graph
-		o.oracle.watch(t.At, t.Snapshot)
+		if len(o.faults) > 0 {
+			o.oracle.watch(t.At, t.Snapshot)
+		}
 	}
 	o.follow(t)
+	o.warn(t)
+	o.clerk.watch(t, o.faults)
 	if o.at(t.At) == nil {
 		o.freeFor += o.subject.Interval
 		if len(o.current) > 0 {
@@ -227,10 +237,11 @@ func (o *Observer) raise(t replay.Tick, id string) {
 
 // opine keeps a diagnosis where its order differs from the one before.
 func (a *alarm) opine(at time.Time, d sre.Diagnosis) {
-	if n := len(a.opinions); n > 0 && sameOrder(a.opinions[n-1].says, d.Hypotheses) {
+	top := d.Top().Mechanism
+	if n := len(a.opinions); n > 0 && a.opinions[n-1].mechanism == top && sameOrder(a.opinions[n-1].says, d.Hypotheses) {
 		return
 	}
-	a.opinions = append(a.opinions, opinion{at.UTC(), suspectsOf(d.Hypotheses), d.DataQuality})
+	a.opinions = append(a.opinions, opinion{at.UTC(), suspectsOf(d.Hypotheses), top, d.DataQuality})
 }
 
 func sameOrder(old []Suspect, hs []sre.Hypothesis) bool {
@@ -294,12 +305,17 @@ func (o *Observer) Bundle() (Bundle, error) {
 	if o.freeFor > 0 {
 		b.TimeInAlarmRatio = o.noisyFor.Seconds() / o.freeFor.Seconds()
 	}
+	if o.graph != nil {
+		b.Services = len(o.graph.Services)
+	}
 	o.oracle.finish()
+	b.OracleNormal = o.OracleNormal()
 	b.Faults = make([]Fault, len(o.faults))
 	rightful := map[*alarm]bool{}
 	for _, f := range o.faults {
 		b.Faults[f.order] = o.judge(f, rightful)
 	}
+	b.Notifications = o.counted(b.Faults)
 	for _, a := range o.alarms {
 		if o.at(a.At) == nil && !rightful[a] {
 			b.FalseAlarms++

@@ -31,11 +31,12 @@ type oracle struct {
 	running  []*question
 	begun    int // faults whose question has been put
 	rankings map[*span][]Suspect
+	calm     respite
 }
 
 // question is one fault whose window is not complete.
 type question struct {
-	fault  *span
+	fault  *span // nil where nothing is wrong
 	stop   time.Time
 	before []*sre.Snapshot
 	after  []*sre.Snapshot
@@ -65,6 +66,7 @@ func (o *oracle) watch(at time.Time, s *sre.Snapshot) {
 		q.after = append(q.after, s)
 		return false
 	})
+	o.rest(at, s)
 	o.keep(at, s)
 }
 
@@ -75,12 +77,19 @@ func (o *oracle) begin(f *span) {
 	if limit := f.InjectedAt.Add(max(faultTicks*o.interval, faultSpan)); limit.Before(q.stop) {
 		q.stop = limit
 	}
+	q.before = o.before(f.InjectedAt)
+	o.running = append(o.running, q)
+}
+
+// before returns what was kept of normal operation in the span before an instant.
+func (o *oracle) before(at time.Time) []*sre.Snapshot {
+	var out []*sre.Snapshot
 	for _, s := range o.normal {
-		if s.At.After(f.InjectedAt.Add(-o.span)) {
-			q.before = append(q.before, s)
+		if s.At.After(at.Add(-o.span)) {
+			out = append(out, s)
 		}
 	}
-	o.running = append(o.running, q)
+	return out
 }
 
 func (o *oracle) keep(at time.Time, s *sre.Snapshot) {

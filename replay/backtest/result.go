@@ -10,28 +10,35 @@ import (
 type Result struct {
 	Bundles []Bundle           `json:"bundles"`
 	Summary map[string]Summary `json:"summary"` // by source, never pooled
-	Partial bool               `json:"partial,omitempty"`
-	Config  string             `json:"config,omitempty"` // digest
+	// World is over all bundles of the simulated world, whose sources are the
+	// mechanisms of one and the same generator; nil where there are none.
+	World   *Summary `json:"world,omitempty"`
+	Partial bool     `json:"partial,omitempty"`
+	Config  string   `json:"config,omitempty"` // digest
 }
 
 // Bundle is what the agent made of one recording.
 type Bundle struct {
-	ID                string  `json:"id"`
-	Source            string  `json:"source"`
-	FaultFreeSeconds  float64 `json:"fault_free_seconds"`
-	FalseAlarms       int     `json:"false_alarms"`
-	TimeInAlarmRatio  float64 `json:"time_in_alarm_ratio"` // of fault-free time
-	WrongActions      int     `json:"wrong_actions"`
-	Faults            []Fault `json:"faults"`
-	ElapsedSeconds    float64 `json:"-"`
-	Error             string  `json:"error,omitempty"`
-	Samples           int     `json:"samples"`
-	RecordingSeconds  float64 `json:"recording_seconds"`
-	Actions           int     `json:"actions"` // that were done
-	FalseAlarmTargets []Alarm `json:"false_alarm_targets,omitempty"`
+	ID               string  `json:"id"`
+	Source           string  `json:"source"`
+	FaultFreeSeconds float64 `json:"fault_free_seconds"`
+	FalseAlarms      int     `json:"false_alarms"`
+	TimeInAlarmRatio float64 `json:"time_in_alarm_ratio"` // of fault-free time
+	WrongActions     int     `json:"wrong_actions"`
+	Faults           []Fault `json:"faults"`
+	ElapsedSeconds   float64 `json:"-"`
+	Error            string  `json:"error,omitempty"`
+	Samples          int     `json:"samples"`
+	RecordingSeconds float64 `json:"recording_seconds"`
+	// OracleNormal is what the ranking says of stretches without a fault.
+	OracleNormal      OracleNormal `json:"oracle_normal"`
+	Actions           int          `json:"actions"` // that were done
+	FalseAlarmTargets []Alarm      `json:"false_alarm_targets,omitempty"`
 	// WrongProposals counts actions that would have been wrong and that the agent
 	// asked a human about.
-	WrongProposals int `json:"wrong_proposals"`
+	WrongProposals int           `json:"wrong_proposals"`
+	Services       int           `json:"services"` // of the graph, at the end
+	Notifications  Notifications `json:"notifications"`
 	// OtherDecisions are those that belong to no fault.
 	OtherDecisions []Decision `json:"other_decisions,omitempty"`
 }
@@ -46,24 +53,28 @@ type Alarm struct {
 
 // Fault is how the agent met one fault of the truth.
 type Fault struct {
-	Services       []string    `json:"services"`
-	Fault          string      `json:"fault,omitempty"`
-	InjectedAt     time.Time   `json:"injected_at"`
-	DetectedAt     *time.Time  `json:"detected_at"`
-	DelaySeconds   *float64    `json:"delay_seconds"`
-	LeadSeconds    *float64    `json:"lead_seconds,omitempty"` // before the human alert; negative is after it
-	Mechanism      string      `json:"mechanism,omitempty"`    // that the agent named first
-	AlarmService   string      `json:"alarm_service,omitempty"`
-	OracleRanking  []Suspect   `json:"oracle_ranking"`  // with the time of injection given
-	Ranking        []Suspect   `json:"ranking"`         // from the agent's own alarm, when people were first told
-	SettledRanking []Suspect   `json:"settled_ranking"` // the same at the end of the fault's time
-	Decisions      []Decision  `json:"decisions"`
-	WrongActions   []string    `json:"wrong_actions,omitempty"`   // done, each with why it was wrong
-	WrongProposals []string    `json:"wrong_proposals,omitempty"` // asked about only
-	Confidence     *Confidence `json:"confidence,omitempty"`      // of the first ranking
-	OracleRank     int         `json:"oracle_rank"`               // of the first true service, from 1; 0 where it is missing
-	OwnRank        int         `json:"rank"`
-	CandidateCount int         `json:"candidates"`
+	Services         []string    `json:"services"`
+	Fault            string      `json:"fault,omitempty"`
+	InjectedAt       time.Time   `json:"injected_at"`
+	DetectedAt       *time.Time  `json:"detected_at"`
+	DelaySeconds     *float64    `json:"delay_seconds"`
+	LeadSeconds      *float64    `json:"lead_seconds,omitempty"` // before the human alert; negative is after it
+	Mechanism        string      `json:"mechanism,omitempty"`    // that the agent named first
+	AlarmService     string      `json:"alarm_service,omitempty"`
+	OracleRanking    []Suspect   `json:"oracle_ranking"`  // with the time of injection given
+	Ranking          []Suspect   `json:"ranking"`         // from the agent's own alarm, when people were first told
+	SettledRanking   []Suspect   `json:"settled_ranking"` // the same at the end of the fault's time
+	Decisions        []Decision  `json:"decisions"`
+	WrongActions     []string    `json:"wrong_actions,omitempty"`   // done, each with why it was wrong
+	WrongProposals   []string    `json:"wrong_proposals,omitempty"` // asked about only
+	Confidence       *Confidence `json:"confidence,omitempty"`      // of the first ranking
+	OracleRank       int         `json:"oracle_rank"`               // of the first true service, from 1; 0 where it is missing
+	OwnRank          int         `json:"rank"`
+	CandidateCount   int         `json:"candidates"`
+	Trace            bool        `json:"trace"`                       // the metrics of its services, or of an entry, show it
+	Kind             string      `json:"true_mechanism,omitempty"`    // of the truth
+	SettledMechanism string      `json:"settled_mechanism,omitempty"` // named first at the end of the fault's time
+	Harm             *Harm       `json:"harm,omitempty"`
 }
 
 // Suspect is one entry of a ranking, the most probable first.
@@ -123,6 +134,7 @@ type Summary struct {
 	Faults            int         `json:"faults"`
 	FaultFreeSeconds  float64     `json:"fault_free_seconds"`
 	Detected          Share       `json:"detected"`
+	DetectedOfTraced  Share       `json:"detected_of_traced"` // of the faults that left a trace in the metrics
 	DelaySeconds      Spread      `json:"delay_seconds"`
 	LeadSeconds       Spread      `json:"lead_seconds"`
 	Oracle            Ranks       `json:"oracle"`
@@ -134,7 +146,29 @@ type Summary struct {
 	Actions           int         `json:"actions"` // that were done
 	WrongActions      int         `json:"wrong_actions"`
 	WrongProposals    int         `json:"wrong_proposals"`
+	Specificity       Share       `json:"specificity"` // of stretches without a fault, those in which the ranking blames nobody
 	Calibration       Calibration `json:"calibration"`
+	// FalseAlarmsPerHour is with its exact Poisson interval, over time without
+	// fault.
+	FalseAlarmsPerHour Rate `json:"false_alarms_per_hour"`
+	// FleetWeeks is the same per week of 1,000 services.
+	FleetWeeks    Rate          `json:"false_alarms_per_fleet_week"`
+	Notifications Notifications `json:"notifications"`
+	// ByFault scores the same by the kind of fault, in the words of the source;
+	// nil where there is one kind or none.
+	ByFault map[string]ByFault `json:"by_fault,omitempty"`
+	// Foresight is what only the simulated world can tell; nil elsewhere.
+	Foresight *Foresight `json:"foresight,omitempty"`
+}
+
+// ByFault is how the faults of one kind were met.
+type ByFault struct {
+	Faults           int   `json:"faults"`
+	Detected         Share `json:"detected"`
+	DetectedOfTraced Share `json:"detected_of_traced"`
+	Oracle           Ranks `json:"oracle"`
+	EndToEnd         Ranks `json:"end_to_end"`
+	Settled          Ranks `json:"settled"`
 }
 
 // Spread is a sample of seconds by its quartiles.

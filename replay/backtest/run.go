@@ -66,7 +66,7 @@ func Run(ctx context.Context, recordings []Recording, o Options) (*Result, error
 	for range min(max(o.Jobs, 1), max(len(wait), 1)) {
 		workers.Go(func() {
 			for i := range turns {
-				b, finished := one(ctx, recordings[i])
+				b, finished := backtest(ctx, recordings[i])
 				if !finished {
 					continue
 				}
@@ -102,15 +102,15 @@ func collect(ctx context.Context, bundles []*Bundle, config string) (*Result, er
 		}
 		res.Bundles = append(res.Bundles, *b)
 	}
-	res.Summary = Summarise(res.Bundles)
+	res.Summary, res.World = Summarise(res.Bundles), worldOf(res.Bundles)
 	if res.Partial {
 		return res, context.Cause(ctx)
 	}
 	return res, nil
 }
 
-// one back-tests one recording. It has not finished where ctx ended first.
-func one(ctx context.Context, r Recording) (b Bundle, finished bool) {
+// backtest runs one recording. It has not finished where ctx ended first.
+func backtest(ctx context.Context, r Recording) (b Bundle, finished bool) {
 	b, err := rehearse(ctx, r)
 	if err != nil && ctx.Err() != nil {
 		return Bundle{}, false

@@ -180,8 +180,9 @@ func Summarise(bundles []Bundle) map[string]Summary {
 func summaryOf(list []Bundle) Summary {
 	var s Summary
 	var faults []Fault
-	var delays, leads, detected []float64
-	var noisy float64
+	var delays, leads []float64
+	var noisy, fleetWeeks float64
+	var normal []OracleNormal
 	for i := range list {
 		b := &list[i]
 		if b.Error != "" {
@@ -194,17 +195,16 @@ func summaryOf(list []Bundle) Summary {
 		s.WrongActions += b.WrongActions
 		s.WrongProposals += b.WrongProposals
 		s.FaultFreeSeconds += b.FaultFreeSeconds
+		fleetWeeks += b.FaultFreeSeconds * float64(b.Services) / 1000 / (7 * 86400)
+		s.Notifications.add(b.Notifications)
 		noisy += b.FaultFreeSeconds * b.TimeInAlarmRatio
+		normal = append(normal, b.OracleNormal)
 		faults = append(faults, b.Faults...)
 	}
+	s.Specificity = SpecificityOf(normal)
 	s.Faults = len(faults)
 	for i := range faults {
 		f := &faults[i]
-		hit := 0.
-		if f.DetectedAt != nil {
-			hit = 1
-		}
-		detected = append(detected, hit)
 		if f.DelaySeconds != nil {
 			delays = append(delays, *f.DelaySeconds)
 		}
@@ -212,15 +212,53 @@ func summaryOf(list []Bundle) Summary {
 			leads = append(leads, *f.LeadSeconds)
 		}
 	}
-	s.Detected = meanOf(detected)
+	all := byFaultOf(faults)
+	s.Detected, s.DetectedOfTraced = all.Detected, all.DetectedOfTraced
 	s.DelaySeconds, s.LeadSeconds = spreadOf(delays), spreadOf(leads)
-	s.Oracle = ranksOf(faults, func(f *Fault) []Suspect { return f.OracleRanking })
-	s.EndToEnd = ranksOf(faults, func(f *Fault) []Suspect { return f.Ranking })
-	s.Settled = ranksOf(faults, func(f *Fault) []Suspect { return f.SettledRanking })
+	s.Oracle, s.EndToEnd, s.Settled = all.Oracle, all.EndToEnd, all.Settled
+	s.ByFault = kindsOf(faults)
 	if s.FaultFreeSeconds > 0 {
 		s.FalseAlarmsPerDay = float64(s.FalseAlarms) / s.FaultFreeSeconds * 86400
 		s.TimeInAlarmRatio = noisy / s.FaultFreeSeconds
 	}
+	s.FalseAlarmsPerHour = Garwood(s.FalseAlarms, s.FaultFreeSeconds/3600)
+	s.FleetWeeks = Garwood(s.FalseAlarms, fleetWeeks)
+	s.Notifications.finish()
+	s.Foresight = foresightOf(faults)
 	s.Calibration = calibrationOf(answersOf(faults))
 	return s
+}
+
+// byFaultOf scores faults that are alike.
+func byFaultOf(faults []Fault) ByFault {
+	var detected, traced []float64
+	for i := range faults {
+		hit := one(faults[i].DetectedAt != nil)
+		detected = append(detected, hit)
+		if faults[i].Trace {
+			traced = append(traced, hit)
+		}
+	}
+	return ByFault{
+		Faults: len(faults), Detected: meanOf(detected), DetectedOfTraced: meanOf(traced),
+		Oracle:   ranksOf(faults, func(f *Fault) []Suspect { return f.OracleRanking }),
+		EndToEnd: ranksOf(faults, func(f *Fault) []Suspect { return f.Ranking }),
+		Settled:  ranksOf(faults, func(f *Fault) []Suspect { return f.SettledRanking }),
+	}
+}
+
+// kindsOf scores faults by their kind.
+func kindsOf(faults []Fault) map[string]ByFault {
+	by := map[string][]Fault{}
+	for i := range faults {
+		by[faults[i].Fault] = append(by[faults[i].Fault], faults[i])
+	}
+	if len(by) < 2 {
+		return nil
+	}
+	out := make(map[string]ByFault, len(by))
+	for kind, list := range by {
+		out[kind] = byFaultOf(list)
+	}
+	return out
 }

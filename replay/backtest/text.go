@@ -63,11 +63,22 @@ func (p *page) wrap(lead, text string) {
 // then what could not be read.
 func WriteText(w io.Writer, r *Result) error {
 	p := &page{w: w}
-	for i, source := range slices.Sorted(maps.Keys(r.Summary)) {
-		if i > 0 {
+	first := true
+	for _, source := range slices.Sorted(maps.Keys(r.Summary)) {
+		if strings.HasPrefix(source, WorldPrefix) {
+			continue
+		}
+		if !first {
 			p.line("")
 		}
+		first = false
 		p.summary(source, r.Summary[source])
+	}
+	if r.World != nil {
+		if !first {
+			p.line("")
+		}
+		p.world(r)
 	}
 	for _, b := range r.Bundles {
 		if b.Error != "" {
@@ -96,16 +107,14 @@ func (p *page) summary(source string, s Summary) {
 	p.line("  %-22s %.2f %% of the time without fault", "in alarm", 100*s.TimeInAlarmRatio)
 	p.line("  %-22s %d done, %d wrong; %d wrong ones asked about", "actions", s.Actions, s.WrongActions, s.WrongProposals)
 	p.line("  %-22s %-18s %-18s %-18s", "cause found", "time given", "own alarm", "own, settled")
-	for _, row := range []struct {
-		name string
-		of   func(Ranks) Share
-	}{
-		{"AC@1", func(r Ranks) Share { return r.AC1 }}, {"AC@3", func(r Ranks) Share { return r.AC3 }},
-		{"AC@5", func(r Ranks) Share { return r.AC5 }}, {"Avg@5", func(r Ranks) Share { return r.Avg5 }},
-	} {
+	for _, row := range rankRows {
 		p.line("    %-20s %-18s %-18s %-18s", row.name, brief(row.of(s.Oracle)), brief(row.of(s.EndToEnd)), brief(row.of(s.Settled)))
 	}
-	c := s.Calibration
+	p.calibration(s.Calibration)
+	p.further(s)
+}
+
+func (p *page) calibration(c Calibration) {
 	if c.N == 0 {
 		p.line("  %-22s no ranking to judge", "calibration")
 		return
@@ -119,6 +128,32 @@ func (p *page) summary(source string, s Summary) {
 	p.line("    %-20s %s", "answers per bin", row(c.Bins, func(b Bin) string { return fmt.Sprint(b.N) }))
 	p.line("    %-20s %s", "predicted", row(c.Bins, func(b Bin) string { return short(b.Predicted) }))
 	p.line("    %-20s %s", "observed", row(c.Bins, func(b Bin) string { return short(b.Observed) }))
+}
+
+// further writes what later versions added to a summary.
+func (p *page) further(s Summary) {
+	p.line("  %-22s %s", "detected with a trace", share(s.DetectedOfTraced))
+	p.line("  %-22s %s", "false alarms", perHour(s.FalseAlarmsPerHour))
+	p.notifications(s.Notifications)
+	p.line("  %-22s %s", "blames nobody in calm", share(s.Specificity))
+	if len(s.ByFault) == 0 {
+		return
+	}
+	p.line("  %-26s%5s%9s%9s%9s%9s", "by fault, time given", "n", "top-1", "top-3", "Avg@5", "told of")
+	for _, kind := range slices.Sorted(maps.Keys(s.ByFault)) {
+		f := s.ByFault[kind]
+		p.line("    %-24.24s%5d%9s%9s%9s%9s", kind, f.Faults, cell(f.Oracle.AC1), cell(f.Oracle.AC3), cell(f.Oracle.Avg5), cell(f.Detected))
+	}
+}
+
+var rankRows = []struct {
+	name string
+	of   func(Ranks) Share
+}{
+	{"AC@1", func(r Ranks) Share { return r.AC1 }},
+	{"AC@3", func(r Ranks) Share { return r.AC3 }},
+	{"AC@5", func(r Ranks) Share { return r.AC5 }},
+	{"Avg@5", func(r Ranks) Share { return r.Avg5 }},
 }
 
 func row(bins []Bin, cell func(Bin) string) string {

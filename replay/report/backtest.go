@@ -130,10 +130,13 @@ func Backtest(w io.Writer, r *backtest.Result, compared *backtest.Comparison) er
 	if broken > 0 {
 		p.Warnings = append(p.Warnings, count(broken, "recording")+" could not be read; see below.")
 	}
-	p.Scores = scoreRows(r, p.Names)
 	for _, n := range p.Names {
 		p.Sources = append(p.Sources, sourceOf(n, r))
 	}
+	if r.World != nil {
+		p.Names = append(p.Names, allWorlds)
+	}
+	p.Scores = scoreRows(r, p.Names)
 	p.BundlesHidden = max(0, len(r.Bundles)-maxBundles)
 	for i, b := range r.Bundles[:min(len(r.Bundles), maxBundles)] {
 		p.Bundles = append(p.Bundles, bundleOf(i+1, b))
@@ -168,23 +171,9 @@ func bestRanking(r *backtest.Result) string {
 }
 
 func scoreRows(r *backtest.Result, names []string) []scoreRow {
-	share := func(s backtest.Share) scoreCell {
-		if s.N == 0 {
-			return scoreCell{"–", ""}
-		}
-		return scoreCell{fixed(s.Value), fmt.Sprintf("%s to %s, n = %d", fixed(s.Low), fixed(s.High), s.N)}
-	}
-	spread := func(s backtest.Spread) scoreCell {
-		if s.N == 0 {
-			return scoreCell{"–", ""}
-		}
-		return scoreCell{seconds(s.Median), "quartiles " + seconds(s.P25) + " and " + seconds(s.P75)}
-	}
+	share, spread := shareCell, spreadCell
 	plain := func(v string) scoreCell { return scoreCell{v, ""} }
-	lines := []struct {
-		name string
-		of   func(backtest.Summary) scoreCell
-	}{
+	lines := []scoreLine{
 		{"Recordings", func(s backtest.Summary) scoreCell { return plain(itoa(s.Bundles)) }},
 		{"Faults", func(s backtest.Summary) scoreCell { return plain(itoa(s.Faults)) }},
 		{"Detected", func(s backtest.Summary) scoreCell { return share(s.Detected) }},
@@ -222,11 +211,16 @@ func scoreRows(r *backtest.Result, names []string) []scoreRow {
 			return plain(fixed(s.Calibration.AURC))
 		}},
 	}
+	lines = append(lines, laterLines(r)...)
 	out := make([]scoreRow, len(lines))
 	for i, l := range lines {
 		out[i].Name = l.name
 		for _, n := range names {
-			out[i].Cells = append(out[i].Cells, l.of(r.Summary[n]))
+			s := r.Summary[n]
+			if n == allWorlds {
+				s = *r.World
+			}
+			out[i].Cells = append(out[i].Cells, l.of(s))
 		}
 	}
 	return out
