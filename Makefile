@@ -6,6 +6,8 @@ BIN       := bin
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -s -w -X github.com/prometheus/common/version.Version=$(VERSION)
 FUZZTIME  ?= 10s
+# recorded incidents, for evaluate
+CORPUS    ?= $(SREAGENT_CORPUS)
 TESTFLAGS ?=
 # Where random tests begin: the same everywhere, so that a change is judged by what
 # it changes. SEED=0 draws another one and finds what this one does not.
@@ -14,7 +16,7 @@ RANDOM    = $(shell $(GO) list -f '{{range .TestImports}}{{if eq . "pgregory.net
 OTHERS    = $(filter-out $(RANDOM),$(shell $(GO) list $(PKG)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test race lint fuzz bench bench-budgets e2e demo ci clean tidy-check deps-check
+.PHONY: help setup build test race lint fuzz bench bench-budgets evaluate e2e demo ci clean tidy-check deps-check
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +63,17 @@ bench: ## run the benchmarks with allocations
 
 bench-budgets: ## only those with a budget, on one core: detectors, diagnosis, and rules of the common kind beside them
 	GOMAXPROCS=1 $(GO) test -run '^$$' -bench 'SeriesTick|Tick10000|Doubling|Memory|Diagnose1000|RulesVsBank' -benchmem ./detectors ./diagnosis ./replay/rival
+
+evaluate: build ## all of docs/evaluation.md into out/: recordings of CORPUS, single series, simulated fleets; over an hour on 2 cores
+	@mkdir -p out
+	bin/sreagent backtest $(CORPUS)/bundles -o json --html out/backtest.html > out/backtest.json
+	SREAGENT_CORPUS=$(abspath $(CORPUS)) $(GO) test -count=1 ./replay/series -run 'NAB|Cloud' -v | tee out/series.txt
+	bin/sreagent backtest --world 500 --seed 7 -o json --html out/world.html > out/world.json
+	bin/sreagent backtest --world 100 --seed 7 --clock-error 60s -o json > out/clock.json
+	bin/sreagent backtest --world 100 --seed 7 --missing 0.2 -o json > out/missing.json
+	bin/sreagent backtest --world 100 --seed 7 --rename -o json > out/rename.json
+	bin/sreagent backtest --world 26 --benign --services 1000 --seed 7 --resume out/benign.part -o json > out/benign.json
+	@$(MAKE) --no-print-directory bench-budgets
 
 e2e: build ## the whole loop on real Prometheus, Alertmanager, HAProxy and Chromium, installed from Debian
 	@sh deploy/e2e-install.sh >&2
