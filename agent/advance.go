@@ -312,7 +312,7 @@ func (a *Agent) confidence(t *turn, inc *sre.Incident) sre.Confidence {
 		Runbook: inc.Plan.Runbook, Mechanism: top.Mechanism, Service: top.Service,
 		Probability: top.Probability, DataQuality: inc.Diagnosis.DataQuality, At: t.now,
 	})
-	c.P, c.Lower = finite(c.P), finite(c.Lower)
+	c.P, c.Lower = sre.Finite(c.P), sre.Finite(c.Lower)
 	inc.Against = top.Mechanism
 	return c
 }

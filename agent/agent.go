@@ -177,8 +177,9 @@ func (a *Agent) takeReload() {
 }
 
 // warmUp reads the past, once, at the first tick with sight, so that baselines,
-// diagnosis and the model have something to compare with when they first need it. What it finds is not acted on, and what open incidents look like is not
-// learned as normal.
+// diagnosis and the model have something to compare with when they first need it.
+// What it finds is not acted on, and what open incidents look like is not learned
+// as normal.
 func (a *Agent) warmUp(ctx context.Context, now time.Time) {
 	if a.cfg.WarmUp <= 0 {
 		return
@@ -194,7 +195,7 @@ func (a *Agent) warmUp(ctx context.Context, now time.Time) {
 		}
 		frozen := a.frozenAt(s)
 		signs := a.mind.senses.Detect(s, frozen)
-		if r, learns := a.mind.reasoning.(rememberer); learns {
+		if r, learns := a.mind.reasoning.(sre.Rememberer); learns {
 			r.Remember(s)
 		}
 		if frozen == nil {

@@ -158,7 +158,7 @@ func (a *Agent) watched(t *turn) string {
 		text = fmt.Sprintf("%s watched, %d of %s fresh", count(len(t.snap.Graph.Services), "service"), present, count(seen, "series"))
 	}
 	if a.warm < 1 {
-		return text + fmt.Sprintf(", baselines %.0f %% warm", 100*finite(a.warm))
+		return text + fmt.Sprintf(", baselines %.0f %% warm", 100*sre.Finite(a.warm))
 	}
 	return text + ", baselines warm"
 }
@@ -181,10 +181,10 @@ func signText(p sre.Precursor) string {
 	if p.Caller != "" {
 		where = p.Caller + "->" + p.Service
 	}
-	text := fmt.Sprintf("%s at %s: %s, %s, score %.2f", p.Detector, where, p.Kind, p.Severity, finite(p.Score))
+	text := fmt.Sprintf("%s at %s: %s, %s, score %.2f", p.Detector, where, p.Kind, p.Severity, sre.Finite(p.Score))
 	if len(p.Evidence) > 0 {
 		e := p.Evidence[0]
-		text += fmt.Sprintf("; %s is %.4g, normally %.4g", e.Signal, finite(e.Now), finite(e.Normal))
+		text += fmt.Sprintf("; %s is %.4g, normally %.4g", e.Signal, sre.Finite(e.Now), sre.Finite(e.Normal))
 		if e.Unit != "" {
 			text += " " + string(e.Unit)
 		}
@@ -208,7 +208,7 @@ func (a *Agent) risks(t *turn) []sre.Risk {
 	out := make([]sre.Risk, min(len(found), keepRisks))
 	for i := range out {
 		out[i] = found[i]
-		out[i].Probability, out[i].Evidence = finite(found[i].Probability), finiteEvidence(found[i].Evidence)
+		out[i].Probability, out[i].Evidence = sre.Finite(found[i].Probability), sre.FiniteEvidence(found[i].Evidence)
 	}
 	return out
 }
@@ -226,7 +226,7 @@ func (a *Agent) burns(t *turn) []sre.Burn {
 	out := make([]sre.Burn, min(len(found), keepBurns))
 	for i := range out {
 		out[i] = found[i]
-		out[i].LongRate, out[i].ShortRate = finite(found[i].LongRate), finite(found[i].ShortRate)
+		out[i].LongRate, out[i].ShortRate = sre.Finite(found[i].LongRate), sre.Finite(found[i].ShortRate)
 	}
 	return out
 }

@@ -6,14 +6,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sreagent/sreagent/diagnosis"
 	"github.com/sreagent/sreagent/sre"
 )
 
 const (
-	// reopenWithin is how soon after its closing an incident may be opened again
-	// under its own ID: the same people are still at it.
-	reopenWithin = 30 * time.Minute
-
 	// partTicks in a row with news of its own make a merged incident that holds
 	// levers stand for itself again.
 	partTicks = 2
@@ -58,7 +55,7 @@ func (a *Agent) diagnose(t *turn) {
 func (b *book) known(now time.Time) []sre.Incident {
 	var out []sre.Incident
 	for _, inc := range b.incidents {
-		if inc.State != sre.Closed || inc.MergedInto == "" && now.Sub(inc.ClosedAt) <= reopenWithin {
+		if inc.State != sre.Closed || inc.MergedInto == "" && now.Sub(inc.ClosedAt) <= diagnosis.ReopenWithin {
 			out = append(out, *inc)
 		}
 	}
@@ -86,7 +83,7 @@ func (a *Agent) subject(t *turn, f *sre.Finding) *sre.Incident {
 		}
 	}
 	switch {
-	case inc == nil || inc.State == sre.Closed && (inc.MergedInto != "" || t.now.Sub(inc.ClosedAt) > reopenWithin):
+	case inc == nil || inc.State == sre.Closed && (inc.MergedInto != "" || t.now.Sub(inc.ClosedAt) > diagnosis.ReopenWithin):
 		return a.open(t, f)
 	case inc.State == sre.Closed:
 		a.reopen(t, inc, f)

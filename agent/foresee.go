@@ -27,13 +27,9 @@ const (
 	keepImpacts = 20
 )
 
-// rememberer is a part of the mind, or a model, that is shown snapshots beside
-// those it is asked about, to know what is usual.
-type rememberer interface{ Remember(s *sre.Snapshot) }
-
 // rememberCalm shows a model that learns a snapshot at which nothing is wrong.
 func (a *Agent) rememberCalm(s *sre.Snapshot, signs []sre.Precursor) {
-	r, learns := a.ports.Forecaster.(rememberer)
+	r, learns := a.ports.Forecaster.(sre.Rememberer)
 	if learns && s.Health.Up && !slices.ContainsFunc(signs, serious) {
 		r.Remember(s)
 	}

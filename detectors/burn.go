@@ -71,7 +71,7 @@ func newBurnRate(cfg Config) *burnRate {
 }
 
 // Name returns "burn_rate".
-func (b *burnRate) Name() string { return "burn_rate" }
+func (b *burnRate) Name() string { return burnName }
 
 // usualBudgetMemory is the time constant, in seconds, of what a service usually
 // fails. It is long against a page and short against a quarter.
@@ -188,6 +188,9 @@ func (b *burnRate) budget(svc *burnService) float64 {
 	return max(1-b.cfg.Objective, svc.usual.v)
 }
 
+// burnName is the name of the detector.
+const burnName = "burn_rate"
+
 // burned is what one rule says of one service.
 type burned struct {
 	rule             burnRule
@@ -277,18 +280,18 @@ func (v *burned) severity() sre.Severity {
 
 func (v *burned) sign(service string) sre.Precursor {
 	return sre.Precursor{
-		Detector: "burn_rate", Mechanism: sre.Unknown, Service: service, Kind: sre.Errors,
+		Detector: burnName, Mechanism: sre.Unknown, Service: service, Kind: sre.Errors,
 		Severity: v.severity(),
 		Score:    clip(1 - v.rule.threshold/(2*min(v.short, v.long))),
 		Since:    time.Unix(0, v.since).UTC(),
 		Evidence: []sre.Evidence{
 			{
-				Signal: "burn_rate_short", Subject: service, Now: v.short, Normal: 1, Unit: sre.Ratio, Weight: .6,
+				Signal: "burn_rate_short", Subject: service, Now: v.short, Normal: 1, Unit: sre.Count, Weight: .6,
 				Meaning: fmt.Sprintf("%.3g %% of the requests to %s failed in the latest %s; its objective of %.4g %% allows %.2g %%",
 					100*v.share, service, spell(v.rule.short), 100*(1-v.budget), 100*v.budget),
 			},
 			{
-				Signal: "burn_rate_long", Subject: service, Now: v.long, Normal: 1, Unit: sre.Ratio, Weight: .4,
+				Signal: "burn_rate_long", Subject: service, Now: v.long, Normal: 1, Unit: sre.Count, Weight: .4,
 				Meaning: fmt.Sprintf("in the latest %s its error budget was used %.3g times as fast as it is earned; the rule speaks from %.3g on",
 					spell(v.rule.long), v.long, v.rule.threshold),
 			},

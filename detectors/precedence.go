@@ -43,11 +43,13 @@ const goldenSignal = "golden_signal"
 // settle gives every service that has several mechanisms at once one that
 // leads: it takes the gravest severity and the highest score and risk of all,
 // and the others stay as its evidence, at most warnings and below it. Golden
-// signals are no mechanisms, and notes are not heard.
+// signals are no mechanisms, error budgets tell who suffers and not why, and
+// notes are not heard.
 func (b *Bank) settle(found []sre.Precursor) {
 	b.order = b.order[:0]
 	for i := range found {
-		if found[i].Detector != goldenSignal && found[i].Severity.Rank() > sre.Info.Rank() {
+		p := &found[i]
+		if p.Detector != goldenSignal && p.Detector != burnName && p.Severity.Rank() > sre.Info.Rank() {
 			b.order = append(b.order, i)
 		}
 	}

@@ -8,8 +8,9 @@ import (
 	"github.com/sreagent/sreagent/sre"
 )
 
-// reopenWithin is how long after its end an incident may come back.
-const reopenWithin = 30 * time.Minute
+// ReopenWithin is how long after its end an incident may come back under its own
+// ID: the same people are still at it.
+const ReopenWithin = 30 * time.Minute
 
 // agreed is at how many ticks in a row something must hold before incidents are
 // merged or split for it, so that they do not flap.
@@ -46,7 +47,7 @@ func newBook(now time.Time, incidents []sre.Incident) *book {
 		switch {
 		case inc.State != sre.Closed:
 			b.open = append(b.open, inc)
-		case inc.MergedInto != "" || inc.ClosedAt.IsZero() || now.Sub(inc.ClosedAt) > reopenWithin:
+		case inc.MergedInto != "" || inc.ClosedAt.IsZero() || now.Sub(inc.ClosedAt) > ReopenWithin:
 			continue
 		default:
 			b.closed = append(b.closed, inc)

@@ -57,51 +57,6 @@ func Spread(s *sre.Snapshot, root int) []sre.Impact {
 	return w.impacts()
 }
 
-// EntryShare returns the share of entry traffic that is lost when the service at
-// index i answers nothing, 0 to 1: each entry counts by its traffic times the
-// share of its requests that need the service, through calls that are hard where
-// the graph knows which are. It is at most BlastRadius.EntryShare, which counts
-// all traffic of every entry that can reach the service at all: a limit on
-// actions wants that upper bound, an explanation this expected loss. Services
-// that nobody calls and that are no entries have the share 0.
-func EntryShare(s *sre.Snapshot, i int) float64 {
-	if s == nil || s.Graph == nil || i < 0 || i >= len(s.Graph.Services) {
-		return 0
-	}
-	w := newWave(s, i)
-	need := make([]float64, len(w.nodes))
-	need[i] = 1
-	for range mostRounds {
-		changed := false
-		for _, u := range w.order {
-			if int(u) == i {
-				continue
-			}
-			spared := 1.
-			for _, e := range w.g.CalleesOf(int(u)) {
-				if x := &w.calls[e]; x.hard {
-					spared *= 1 - min(1, x.calls)*need[x.to]
-				}
-			}
-			if lost := 1 - spared; lost > need[u]+1e-9 {
-				need[u], changed = lost, true
-			}
-		}
-		if !changed || w.tree {
-			break
-		}
-	}
-	var lost, all float64
-	for _, entry := range w.g.Entries() {
-		all += w.nodes[entry].usual
-		lost += w.nodes[entry].usual * need[entry]
-	}
-	if all <= 0 {
-		return 0
-	}
-	return lost / all
-}
-
 // wave is a cascade under way. Times are seconds, loads requests per second.
 type wave struct {
 	g     *sre.Graph

@@ -206,31 +206,6 @@ func TestSpreadIsShort(t *testing.T) {
 	}
 }
 
-func TestEntryShare(t *testing.T) {
-	p := plant{
-		services: map[string]plantService{"web": entrance(300), "app": entrance(100), "cart": roomy(40), "ads": roomy(400), "db": roomy(20)},
-		calls: []plantCall{
-			link("web", "cart", true, .1, 3), link("app", "cart", true, .1, 0), link("web", "ads", false, 1, 0),
-			link("cart", "db", true, 2, 0), link("app", "db", true, .5, 0),
-		},
-	}
-	s := p.snapshot()
-	for service, want := range map[string]float64{
-		"web": .75, "app": .25, "cart": .1, "ads": 0, "db": (300*.1 + 100*(1-.9*.5)) / 400,
-	} {
-		i, _ := s.Graph.Index(service)
-		if got := EntryShare(s, i); math.Abs(got-want) > 1e-9 {
-			t.Errorf("%s: %v, want %v", service, got, want)
-		}
-	}
-	if got := EntryShare(s, 99); got != 0 {
-		t.Errorf("nobody: %v", got)
-	}
-	if got := EntryShare(plain(), 1); got != 1 {
-		t.Errorf("where no call is known to be hard: %v, want all", got)
-	}
-}
-
 // anyPlant draws a graph, circles included, with some of it unmeasured.
 func anyPlant(t *rapid.T) plant {
 	n := rapid.IntRange(1, 9).Draw(t, "services")
@@ -343,10 +318,6 @@ func TestSpreadOfAnyGraph(t *testing.T) {
 				t.Fatalf("%s: %v, the slow way %v", svc.Name, lost[svc.Name], want[i])
 			}
 		}
-		share, most := EntryShare(s, root), s.Graph.BlastRadius(root, func(j int) sre.Reading { return s.Value(j, sre.Traffic, sre.PerSecond) }).EntryShare
-		if share < 0 || share > 1 || most == 0 && share > 0 {
-			t.Fatalf("entry share %v of at most %v", share, most)
-		}
 	})
 }
 
@@ -391,16 +362,11 @@ func layered(n int) *sre.Snapshot {
 func BenchmarkSpread(b *testing.B) {
 	for _, n := range []int{1000, 10000} {
 		s := layered(n)
-		for name, f := range map[string]func(*sre.Snapshot, int){
-			"Spread":     func(s *sre.Snapshot, i int) { Spread(s, i) },
-			"EntryShare": func(s *sre.Snapshot, i int) { EntryShare(s, i) },
-		} {
-			b.Run(fmt.Sprintf("%s/services=%d", name, n), func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					f(s, n-n/12)
-				}
-			})
-		}
+		b.Run(fmt.Sprintf("services=%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				Spread(s, n-n/12)
+			}
+		})
 	}
 }

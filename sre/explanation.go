@@ -162,7 +162,7 @@ func Explain(v *View, incident string) (Explanation, bool) {
 	e.Headline = headline(inc)
 	e.Evidence = finiteEvidence(strongestEvidence(d))
 	e.Causes = finiteCauses(d.Hypotheses)
-	e.Confidence = Confidence{P: finite(inc.Confidence.P), Lower: finite(inc.Confidence.Lower), Basis: inc.Confidence.Basis}
+	e.Confidence = Confidence{P: Finite(inc.Confidence.P), Lower: Finite(inc.Confidence.Lower), Basis: inc.Confidence.Basis}
 	e.Affected = orNone(slices.Clone(d.Affected))
 	e.Blast = finiteBlast(d.Blast)
 	e.Signs = signsOf(v, inc)
@@ -170,7 +170,7 @@ func Explain(v *View, incident string) (Explanation, bool) {
 	e.Decision = decisionOf(v, inc)
 	e.Actions = orNone(slices.Clone(inc.Mitigations))
 	e.Timeline = remembered(inc)
-	e.Quality.Fresh = finite(d.DataQuality)
+	e.Quality.Fresh = Finite(d.DataQuality)
 	if d.Note != "" {
 		e.Quality.Notes = append(e.Quality.Notes, d.Note)
 	}
@@ -223,7 +223,7 @@ func blank(v *View) Explanation {
 			Verdict: Watch, Steps: []Step{}, Rejected: []Rejection{}, For: []Reason{}, Against: []Reason{}, WouldMove: []string{},
 		},
 		Quality: DataQuality{
-			WarmUp: finite(v.WarmUp), Services: v.Services, Edges: len(v.Edges), Source: &source, Notes: orNone(slices.Clone(v.NotReady)),
+			WarmUp: Finite(v.WarmUp), Services: v.Services, Edges: len(v.Edges), Source: &source, Notes: orNone(slices.Clone(v.NotReady)),
 		},
 	}
 }
@@ -259,7 +259,7 @@ func signsOf(v *View, inc *Incident) []ExplainedSign {
 	}
 	out := []ExplainedSign{}
 	for _, p := range signs[:min(len(signs), mostSigns)] {
-		p.Evidence, p.Score, p.Risk = finiteEvidence(p.Evidence), finite(p.Score), finite(p.Risk)
+		p.Evidence, p.Score, p.Risk = finiteEvidence(p.Evidence), Finite(p.Score), Finite(p.Risk)
 		s := ExplainedSign{Precursor: p, Incident: owner[[2]string{p.Service, p.Caller}]}
 		if inc != nil {
 			s.Incident = inc.ID
@@ -294,7 +294,7 @@ func burnsOf(v *View, inc *Incident) []Burn {
 	}
 	for _, b := range v.Burns {
 		if about(b.Service) {
-			b.Objective, b.LongRate, b.ShortRate, b.Threshold = finite(b.Objective), finite(b.LongRate), finite(b.ShortRate), finite(b.Threshold)
+			b.Objective, b.LongRate, b.ShortRate, b.Threshold = Finite(b.Objective), Finite(b.LongRate), Finite(b.ShortRate), Finite(b.Threshold)
 			out = append(out, b)
 		}
 	}
@@ -309,7 +309,7 @@ func risksOf(v *View, inc *Incident) []Risk {
 	}
 	for _, r := range v.Risks {
 		if about(r.Service) || r.Caller != "" && about(r.Caller) {
-			r.Probability, r.Evidence = finite(r.Probability), finiteEvidence(r.Evidence)
+			r.Probability, r.Evidence = Finite(r.Probability), finiteEvidence(r.Evidence)
 			out = append(out, r)
 		}
 	}

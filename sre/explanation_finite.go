@@ -5,9 +5,10 @@ import (
 	"slices"
 )
 
-// finite makes a number that JSON can carry: a division by zero in a detector
-// must not keep people from the explanation.
-func finite(x float64) float64 {
+// Finite makes a number that JSON can carry: NaN becomes 0, an infinity the
+// largest number of its sign. A division by zero in a detector must neither stop
+// the trail nor keep people from the explanation.
+func Finite(x float64) float64 {
 	switch {
 	case math.IsNaN(x):
 		return 0
@@ -19,22 +20,25 @@ func finite(x float64) float64 {
 	return x
 }
 
-func finiteEvidence(list []Evidence) []Evidence {
-	list = orNone(slices.Clone(list))
+// FiniteEvidence returns a copy whose numbers are all Finite.
+func FiniteEvidence(list []Evidence) []Evidence {
+	list = slices.Clone(list)
 	for i := range list {
 		e := &list[i]
-		e.Now, e.Normal, e.Weight = finite(e.Now), finite(e.Normal), finite(e.Weight)
+		e.Now, e.Normal, e.Weight = Finite(e.Now), Finite(e.Normal), Finite(e.Weight)
 	}
 	return list
 }
+
+func finiteEvidence(list []Evidence) []Evidence { return orNone(FiniteEvidence(list)) }
 
 func finiteCauses(list []Hypothesis) []Hypothesis {
 	list = orNone(slices.Clone(list))
 	for i := range list {
 		h := &list[i]
-		h.Probability, h.Evidence = finite(h.Probability), finiteEvidence(h.Evidence)
+		h.Probability, h.Evidence = Finite(h.Probability), finiteEvidence(h.Evidence)
 		if h.WhatIf != nil {
-			h.WhatIf = &WhatIf{AsIs: finite(h.WhatIf.AsIs), Healed: finite(h.WhatIf.Healed)}
+			h.WhatIf = &WhatIf{AsIs: Finite(h.WhatIf.AsIs), Healed: Finite(h.WhatIf.Healed)}
 		}
 	}
 	return list
@@ -42,10 +46,10 @@ func finiteCauses(list []Hypothesis) []Hypothesis {
 
 func finiteBlast(b BlastRadius) BlastRadius {
 	b.Services, b.Entries = orNone(slices.Clone(b.Services)), orNone(slices.Clone(b.Entries))
-	b.EntryShare = finite(b.EntryShare)
+	b.EntryShare = Finite(b.EntryShare)
 	b.Impacts = slices.Clone(b.Impacts)
 	for i := range b.Impacts {
-		b.Impacts[i].Lost = finite(b.Impacts[i].Lost)
+		b.Impacts[i].Lost = Finite(b.Impacts[i].Lost)
 	}
 	return b
 }

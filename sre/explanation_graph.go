@@ -249,7 +249,7 @@ func (d *drawing) done(v *View) ExplainedGraph {
 	}
 	for _, r := range v.Risks {
 		if n := d.nodes[r.Service]; n != nil {
-			n.Risk = max(n.Risk, finite(r.Probability))
+			n.Risk = max(n.Risk, Finite(r.Probability))
 		}
 	}
 	for name, n := range d.nodes {

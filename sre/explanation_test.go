@@ -213,7 +213,7 @@ func cmp1(given, otherwise string) string {
 }
 
 func TestTheTrailTellsTheWholeStory(t *testing.T) {
-	e, ok := ExplainTrail(record(), stormy().ID)
+	e, ok := ExplainTrailAt(record(), stormy().ID, time.Time{})
 	if !ok {
 		t.Fatal("not found")
 	}
@@ -264,7 +264,7 @@ func TestTheTrailTellsTheWholeStory(t *testing.T) {
 			t.Errorf("%s: explained before it was opened", at)
 		}
 	}
-	if _, ok := ExplainTrail(nil, ""); ok {
+	if _, ok := ExplainTrailAt(nil, "", time.Time{}); ok {
 		t.Error("an empty trail explains")
 	}
 }
@@ -274,7 +274,7 @@ func TestALongStoryKeepsItsEnds(t *testing.T) {
 	for i := range 3 * mostMoments {
 		records = append(records, Record{Seq: uint64(2 + i), At: night.Add(time.Duration(i) * time.Second), IncidentID: stormy().ID, Notice: &Notice{Title: "news"}})
 	}
-	e, _ := ExplainTrail(records, stormy().ID)
+	e, _ := ExplainTrailAt(records, stormy().ID, time.Time{})
 	if len(e.Timeline) != mostMoments {
 		t.Fatalf("%d moments", len(e.Timeline))
 	}

@@ -264,12 +264,6 @@ func paused(pauses []Pause, r *Record) []Pause {
 // fromTrailOnly is the limit of what a trail can say.
 const fromTrailOnly = "read from the trail alone, which holds no readings, signs, risks or graph of quiet ticks"
 
-// ExplainTrail explains an incident, closed ones too, by the records of a trail,
-// with the whole story; false where they do not have it.
-func ExplainTrail(records []Record, incident string) (Explanation, bool) {
-	return ExplainTrailAt(records, incident, time.Time{})
-}
-
 // ExplainTrailAt explains an incident, or a whole tick where incident is empty,
 // as a trail had it at an instant, which is its last record where at is zero.
 // False where the trail did not have it by then.

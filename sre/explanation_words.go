@@ -28,7 +28,7 @@ func headline(inc *Incident) string {
 	if n := len(d.Affected); n > 0 {
 		b.WriteString("; " + counted(n, "service") + " affected")
 	}
-	if share := finite(d.Blast.EntryShare); share > 0 {
+	if share := Finite(d.Blast.EntryShare); share > 0 {
 		fmt.Fprintf(&b, ", %.0f %% of users behind it", 100*share)
 	}
 	return b.String()
@@ -37,7 +37,7 @@ func headline(inc *Incident) string {
 // blame names a cause and how sure it is. Below one half another cause, or
 // several together, is likelier than this one.
 func blame(h Hypothesis, is string) string {
-	p := finite(h.Probability)
+	p := Finite(h.Probability)
 	switch {
 	case h.Service == "" && len(h.Callers) > 0:
 		return fmt.Sprintf("something that %s call and nobody measures %s the likely cause (%.2f): %s", listed(h.Callers, 3), is, p, mechanism(h.Mechanism))
@@ -197,7 +197,7 @@ func notEnough(v *View, p Precursor) string {
 	if d := v.At.Sub(p.Since); !p.Since.IsZero() && d >= 0 {
 		lasted = fmt.Sprintf(", for %s", d.Round(time.Second))
 	}
-	return fmt.Sprintf("it is %s with a score of %.2f of 1%s: by itself, without others near it, it opens no incident", orWord(p.Severity, "of no severity"), finite(p.Score), lasted)
+	return fmt.Sprintf("it is %s with a score of %.2f of 1%s: by itself, without others near it, it opens no incident", orWord(p.Severity, "of no severity"), Finite(p.Score), lasted)
 }
 
 func orWord[T ~string](v T, otherwise string) string {

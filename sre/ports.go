@@ -39,8 +39,9 @@ type Forecaster interface {
 	Spread(ctx context.Context, s *Snapshot, horizon time.Duration) ([]Impact, error)
 }
 
-// Rememberer is a Forecaster that learns what is usual. It is shown the snapshot
-// of every tick at which nothing is wrong, and keeps as many as it needs.
+// Rememberer is a part that learns what is usual from snapshots beside those that
+// it is asked about: a Forecaster is shown those at which nothing is wrong,
+// diagnosis those of the past. It keeps as many as it needs.
 type Rememberer interface {
 	Remember(s *Snapshot)
 }
