@@ -102,6 +102,27 @@ func newRecorded(t *testing.T) *recorded {
 	return r
 }
 
+// answers counts requests anew and says what the nth gets. Requests of a
+// recording that gave up may still be on their way, hence the lock.
+func (r *recorded) answers(status func(n int) int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.n, r.fail = 0, status
+}
+
+func (r *recorded) requests() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.n
+}
+
+func refusedAfterEight(n int) int {
+	if n > 8 {
+		return http.StatusUnauthorized
+	}
+	return 0
+}
+
 // flags are those of a recording of the last 20 minutes.
 func (r *recorded) flags(out string) recordFlags {
 	return recordFlags{out: filepath.Join(r.dir, out), configFile: filepath.Join(r.dir, "sreagent.yaml"), from: "-20m", chunk: 5 * time.Minute}

@@ -21,7 +21,7 @@ import (
 func TestACutRecordingIsContinued(t *testing.T) {
 	r := newRecorded(t)
 	r.mustRecord(t, r.flags("whole"))
-	requests := r.n
+	requests := r.requests()
 	if requests < 15 {
 		t.Fatalf("only %d requests", requests)
 	}
@@ -30,8 +30,7 @@ func TestACutRecordingIsContinued(t *testing.T) {
 		flags := r.flags(fmt.Sprintf("cut-%d", cut))
 		interrupted := cut%2 == 0
 		ctx, cancel := context.WithCancel(t.Context())
-		r.mu.Lock()
-		r.n, r.fail = 0, func(n int) int {
+		r.answers(func(n int) int {
 			switch {
 			case n < cut:
 				return 0
@@ -39,8 +38,7 @@ func TestACutRecordingIsContinued(t *testing.T) {
 				cancel()
 			}
 			return http.StatusBadGateway
-		}
-		r.mu.Unlock()
+		})
 		_, err := r.record(ctx, flags, recordNow)
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), "chunks are kept in "+flags.out+partialSuffix+": give the same command again to continue") {
@@ -52,9 +50,7 @@ func TestACutRecordingIsContinued(t *testing.T) {
 		if _, err := os.Stat(flags.out); err == nil {
 			t.Fatalf("cut at request %d: there is a bundle", cut)
 		}
-		r.mu.Lock()
-		r.n, r.fail = 0, nil
-		r.mu.Unlock()
+		r.answers(nil)
 		said, err := r.record(t.Context(), flags, recordNow.Add(93*time.Second))
 		if err != nil {
 			t.Fatalf("continued after a cut at request %d: %v", cut, err)
@@ -62,8 +58,8 @@ func TestACutRecordingIsContinued(t *testing.T) {
 		if !strings.Contains(said, "continuing "+flags.out+partialSuffix) {
 			t.Errorf("it does not say that it continues:\n%s", said)
 		}
-		if r.n > requests-cut+4 {
-			t.Errorf("cut at request %d of %d, and %d more were made", cut, requests, r.n)
+		if more := r.requests(); more > requests-cut+4 {
+			t.Errorf("cut at request %d of %d, and %d more were made", cut, requests, more)
 		}
 		if diff := cmp.Diff(want, contents(t, flags.out)); diff != "" {
 			t.Errorf("cut at request %d (-whole +continued):\n%s", cut, diff)
@@ -77,14 +73,7 @@ func TestTheRestsOfAKilledRecordingDoNoHarm(t *testing.T) {
 	r.mustRecord(t, r.flags("whole"))
 	for _, out := range []string{"cut", "cut.tar.zst"} {
 		flags := r.flags(out)
-		r.mu.Lock()
-		r.n, r.fail = 0, func(n int) int {
-			if n > 8 {
-				return http.StatusUnauthorized
-			}
-			return 0
-		}
-		r.mu.Unlock()
+		r.answers(refusedAfterEight)
 		if _, err := r.record(t.Context(), flags, recordNow); err == nil {
 			t.Fatal("no error")
 		}
@@ -97,9 +86,7 @@ func TestTheRestsOfAKilledRecordingDoNoHarm(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		r.mu.Lock()
-		r.fail = nil
-		r.mu.Unlock()
+		r.answers(nil)
 		r.mustRecord(t, flags)
 	}
 	if diff := cmp.Diff(contents(t, filepath.Join(r.dir, "whole")), contents(t, filepath.Join(r.dir, "cut"))); diff != "" {
@@ -127,12 +114,7 @@ func contents(t *testing.T, dir string) map[string]string {
 
 func TestNoRecordingIsMixedOrOverwritten(t *testing.T) {
 	r := newRecorded(t)
-	r.fail = func(n int) int {
-		if n > 8 {
-			return http.StatusUnauthorized
-		}
-		return 0
-	}
+	r.answers(refusedAfterEight)
 	flags := r.flags("out")
 	if _, err := r.record(t.Context(), flags, recordNow); err == nil {
 		t.Fatal("no error")
@@ -148,7 +130,7 @@ func TestNoRecordingIsMixedOrOverwritten(t *testing.T) {
 	if diff := cmp.Diff(before, contents(t, flags.out+partialSuffix)); diff != "" {
 		t.Errorf("the work under way was touched:\n%s", diff)
 	}
-	r.fail = nil
+	r.answers(nil)
 	r.mustRecord(t, flags)
 	done := contents(t, flags.out)
 	if _, err := r.record(t.Context(), flags, recordNow); err == nil || !strings.Contains(err.Error(), "out exists already") {
@@ -176,16 +158,11 @@ func TestNoRecordingIsMixedOrOverwritten(t *testing.T) {
 func TestARecordingThatWasOnlyNotCleanedUpIsComplete(t *testing.T) {
 	r := newRecorded(t)
 	flags := r.flags("out")
-	r.fail = func(n int) int {
-		if n > 8 {
-			return http.StatusUnauthorized
-		}
-		return 0
-	}
+	r.answers(refusedAfterEight)
 	if _, err := r.record(t.Context(), flags, recordNow); err == nil {
 		t.Fatal("no error")
 	}
-	r.fail = nil
+	r.answers(nil)
 	kept := filepath.Join(r.dir, "kept")
 	if err := os.CopyFS(kept, os.DirFS(flags.out+partialSuffix)); err != nil {
 		t.Fatal(err)
