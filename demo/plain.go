@@ -66,10 +66,11 @@ func (p *plainScreen) ask(q question) {
 	for _, l := range q.lines {
 		p.line("  %s", l)
 	}
-	p.line("Answer y or n, then Enter.")
+	// It is open before anybody can read that it is: an answer may come at once.
 	p.mu.Lock()
 	p.open = q.decision
 	p.mu.Unlock()
+	p.line("Answer y or n, then Enter.")
 }
 
 func (p *plainScreen) withdraw() { p.take() }

@@ -119,7 +119,8 @@ func TestStoryWithoutQuestions(t *testing.T) {
 	})
 }
 
-// keyboard types a line as soon as the question is on the screen.
+// keyboard types a line after a time. Without one it is typed, and dealt with
+// as far as it goes, before the write of the question has even returned.
 type keyboard struct {
 	bytes.Buffer
 	typed io.Writer
@@ -131,7 +132,12 @@ func (k *keyboard) Write(b []byte) (int, error) {
 	if strings.Contains(string(b), "Answer y or n") && len(k.lines) > 0 {
 		line := k.lines[0]
 		k.lines = k.lines[1:]
-		time.AfterFunc(k.after, func() { _, _ = io.WriteString(k.typed, line) })
+		if k.after > 0 {
+			time.AfterFunc(k.after, func() { _, _ = io.WriteString(k.typed, line) })
+		} else {
+			_, _ = io.WriteString(k.typed, line)
+			synctest.Wait()
+		}
 	}
 	return k.Buffer.Write(b)
 }
