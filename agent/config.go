@@ -41,9 +41,9 @@ type Timing struct {
 }
 
 // DefaultTiming suits ticks of 10 to 60 s. SubsideAfter is short, since closing
-// early costs little: what comes back within half an hour is the same incident
-// with the same page, and one that keeps coming back must be calm for longer.
-// Closing late costs a fault: the next one is taken for more of the last.
+// early costs little: what comes back within diagnosis.ReopenWithin is the same
+// incident with the same page, and one that keeps coming back must be calm for
+// longer. Closing late costs a fault: the next one is taken for more of the last.
 // EscalatedFor is as long as CloseAfter: both watch a system that was just
 // changed.
 func DefaultTiming() Timing {

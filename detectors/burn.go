@@ -70,6 +70,8 @@ func newBurnRate(cfg Config) *burnRate {
 	return b
 }
 
+const burnName = "burn_rate"
+
 // Name returns "burn_rate".
 func (b *burnRate) Name() string { return burnName }
 
@@ -187,9 +189,6 @@ func (b *burnRate) budget(svc *burnService) float64 {
 	}
 	return max(1-b.cfg.Objective, svc.usual.v)
 }
-
-// burnName is the name of the detector.
-const burnName = "burn_rate"
 
 // burned is what one rule says of one service.
 type burned struct {
