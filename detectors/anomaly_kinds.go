@@ -196,9 +196,33 @@ func patience(g *sre.Graph, service, caller int) float64 {
 	return shortest
 }
 
+// feltLoaded is the same for a service that carries more load than usual: what
+// queueing takes grows with the use of any server (M/M/c), well before it hurts.
+const feltLoaded = .5
+
+// moreLoad is the rise of arrivals that explains slower answers.
+const moreLoad = 1.2
+
+// hurts reports whether answers that take so many seconds can hurt the callers
+// of a service, whose patience is 0 where it is not known.
+func (d *anomaly) hurts(service int, now, patience float64) bool {
+	if d.carries(service) {
+		return patience > 0 && now > feltLoaded*patience
+	}
+	return now > felt*patience
+}
+
+// carries reports whether a service answers more than usual as well as usual,
+// and has room left. Where its use is not measured nobody knows.
+func (d *anomaly) carries(service int) bool {
+	p, u := &d.v.now[service], &d.v.usual[service]
+	return p.traffic > moreLoad*u.traffic.value(needed) && p.pool < d.cfg.HighUse &&
+		or(p.errors, 0) < or(u.errors.value(needed), 0)+d.cfg.ErrorExcess
+}
+
 // matters says how much a deviation of a kind means by itself. Load and use
 // that rise inside their limits, and anything that gets better, are only noted.
-func (d *anomaly) matters(sig sre.Signal, a *series, sub subject, patience float64) sre.Severity {
+func (d *anomaly) matters(sig sre.Signal, a *series, sub subject, service int, patience float64) sre.Severity {
 	now, usual := sub.value, a.level.v
 	serious := false
 	switch sig.Kind {
@@ -210,7 +234,7 @@ func (d *anomaly) matters(sig sre.Signal, a *series, sub subject, patience float
 		if sub.coarse {
 			rise *= 2
 		}
-		serious = !a.lowing && now > usual*(1+rise) && now > usual+.001 && now > felt*patience
+		serious = !a.lowing && now > usual*(1+rise) && now > usual+.001 && d.hurts(service, now, patience)
 	case sre.Timeouts:
 		serious = now-usual > d.cfg.ErrorExcess*or(sub.traffic, 0)
 	case sre.Pool, sre.Saturation:
@@ -277,7 +301,7 @@ func (d *anomaly) precursor(s *sre.Snapshot, row *gridRow, a *series, sub subjec
 	}
 	a.muted = a.muted && z < 1.2*a.worst
 	if d.svcs[service].on && (!a.muted || sub.frozen) {
-		p.Severity = d.matters(sig, a, sub, patience(s.Graph, service, caller))
+		p.Severity = d.matters(sig, a, sub, service, patience(s.Graph, service, caller))
 	}
 	a.worst = max(a.worst, z)
 	p.Evidence = []sre.Evidence{{

@@ -24,6 +24,35 @@ func TestSlownessFarFromAnybodysPatienceIsANote(t *testing.T) {
 	}
 }
 
+// What more load alone explains, of a service with room left, is a note until it
+// comes near the callers' patience.
+func TestSlownessOfAServiceThatCarriesMoreLoad(t *testing.T) {
+	busier := reading{"traffic": 78, "pool": .74, "latency": .06}
+	for _, c := range []struct {
+		name    string
+		timeout time.Duration
+		change  reading
+		want    sre.Severity
+	}{
+		{"the load explains it", 200 * time.Millisecond, busier, sre.Info},
+		{"it comes near the callers' patience", 100 * time.Millisecond, busier, sre.Warning},
+		{"nobody's patience is known", 0, busier, sre.Info},
+		{"hardly more load", 200 * time.Millisecond, busier.but(reading{"traffic": 66}), sre.Warning},
+		{"no room is left", 200 * time.Millisecond, busier.but(reading{"pool": .85}), sre.Warning},
+		{"nobody knows of the room", 200 * time.Millisecond, reading{"traffic": 78, "pool": math.NaN(), "latency": .06}, sre.Warning},
+		{"some of it fails", 200 * time.Millisecond, busier.but(reading{"errors": .03}), sre.Warning},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFeed(10*time.Second, sre.EdgeSpec{Timeout: c.timeout, HasRetries: true})
+			f.times(60, healthy())
+			p, ok := of(f.times(12, healthy().but(c.change)), "golden_signal", sre.Latency)
+			if !ok || p.Severity != c.want {
+				t.Errorf("%s, want %s", p.Severity, c.want)
+			}
+		})
+	}
+}
+
 func TestGoldenSignals(t *testing.T) {
 	none := sre.Severity("none")
 	for _, c := range []struct {
