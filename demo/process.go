@@ -46,31 +46,46 @@ func NewTransport() *http.Transport { return newTransport() }
 // nothing of it runs any more. An unknown name or callee, and an address that
 // is taken, are errors.
 func RunService(ctx context.Context, o ServiceOptions) error {
-	n, err := nodeNamed(o.Name)
+	s, err := openService(o)
 	if err != nil {
 		return err
+	}
+	return s.run(ctx)
+}
+
+// openService makes a service that listens and does not answer yet. Its run
+// must be called.
+func openService(o ServiceOptions) (*service, error) {
+	n, err := nodeNamed(o.Name)
+	if err != nil {
+		return nil, err
 	}
 	callees := map[string]*service{}
 	for _, c := range n.calls {
 		base, known := o.Callees[c.callee]
 		if !known {
-			return fmt.Errorf("service %s calls %s, whose URL is not given", n.name, c.callee)
+			return nil, fmt.Errorf("service %s calls %s, whose URL is not given", n.name, c.callee)
 		}
 		callees[c.callee] = &service{url: base}
 	}
 	s, err := newServiceAt(n, o.Shop.withDefaults(), o.Token, o.Address)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.link(callees)
 	s.server.Handler = s.withSlowdown(s.server.Handler, o.Token)
+	return s, nil
+}
+
+// run answers until ctx is done.
+func (s *service) run(ctx context.Context) error {
 	s.start()
 	select {
 	case <-ctx.Done():
 		return s.stop()
 	case <-s.done:
 		_ = s.stop()
-		return fmt.Errorf("server of %s ended by itself", n.name)
+		return fmt.Errorf("server of %s ended by itself", s.node.name)
 	}
 }
 

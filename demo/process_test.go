@@ -2,83 +2,69 @@ package demo
 
 import (
 	"context"
+	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 )
 
-// freeAddress returns an address that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
-// runAlone runs services until the test ends, and returns their base URLs.
+// runAlone runs services, callees before callers, until the test ends, and
+// returns their base URLs. They listen when it returns.
 func runAlone(t *testing.T, names ...string) map[string]string {
 	t.Helper()
-	urls, addresses := map[string]string{}, map[string]string{}
-	for _, name := range names {
-		addresses[name] = freeAddress(t)
-		urls[name] = "http://" + addresses[name]
-	}
-	ctx, cancel := context.WithCancel(t.Context())
+	urls := map[string]string{}
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, len(names))
-	for _, name := range names {
-		go func() {
-			ended <- RunService(ctx, ServiceOptions{Name: name, Address: addresses[name], Callees: urls, Token: "secret"})
-		}()
-	}
+	running := 0
 	t.Cleanup(func() {
 		cancel()
-		for range names {
+		for range running {
 			if err := <-ended; err != nil {
 				t.Error(err)
 			}
 		}
 	})
+	for _, name := range names {
+		s, err := openService(ServiceOptions{Name: name, Address: "127.0.0.1:0", Callees: urls, Token: "secret"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		urls[name] = s.url
+		running++
+		go func() { ended <- s.run(ctx) }()
+	}
 	return urls
 }
 
-// answerOf asks until the service listens.
 func answerOf(t *testing.T, client *http.Client, url string) (int, string) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		res, err := client.Get(url)
-		if err == nil {
-			body, err := io.ReadAll(res.Body)
-			_ = res.Body.Close()
-			if err != nil {
-				t.Fatal(err)
-			}
-			return res.StatusCode, string(body)
-		}
-		select {
-		case <-t.Context().Done():
-			t.Fatal(err)
-		case <-tick.C:
-		}
+	res, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer func() { _ = res.Body.Close() }()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(body)
 }
 
 func TestServicesOfOneProcessEachMakeAShop(t *testing.T) {
-	urls := runAlone(t, "catalog", Leaf)
+	urls := runAlone(t, Leaf, "catalog")
 	client := &http.Client{Transport: NewTransport()}
 	defer client.CloseIdleConnections()
-	answerOf(t, client, urls[Leaf]+"/metrics")
-	if code, body := answerOf(t, client, urls["catalog"]+"/browse?user=1"); code != http.StatusOK || body != "catalog ok\n" {
-		t.Errorf("catalog answers %d %q", code, body)
-	}
-	if _, page := answerOf(t, client, urls[Leaf]+"/metrics"); !strings.Contains(page, `guard_requests_total{attempt="first",outcome="ok",priority="normal",service="inventory"} 1`) {
+	within(t, func() error {
+		if code, body := answerOf(t, client, urls["catalog"]+"/browse?user=1"); code != http.StatusOK || body != "catalog ok\n" {
+			return fmt.Errorf("catalog answers %d %q", code, body)
+		}
+		return nil
+	})
+	_, page := answerOf(t, client, urls[Leaf]+"/metrics")
+	if !regexp.MustCompile(`guard_requests_total{attempt="first",outcome="ok",priority="normal",service="inventory"} [1-9]`).MatchString(page) {
 		t.Errorf("the call did not reach the leaf:\n%s", page)
 	}
 }
@@ -87,7 +73,6 @@ func TestSlowDownNeedsTheTokenAndANumber(t *testing.T) {
 	urls := runAlone(t, Leaf)
 	client := &http.Client{Transport: NewTransport()}
 	defer client.CloseIdleConnections()
-	answerOf(t, client, urls[Leaf]+"/metrics")
 	for _, c := range []struct {
 		token  string
 		factor float64
