@@ -200,7 +200,7 @@ func TestShopStaysDownUntilCured(t *testing.T) {
 }
 
 func TestShopIsWhatItSays(t *testing.T) {
-	s, err := StartShop(t.Context(), ShopOptions{Dir: t.TempDir(), ScrapeInterval: 200 * time.Millisecond})
+	s, err := StartShop(t.Context(), ShopOptions{Dir: t.TempDir(), ScrapeInterval: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

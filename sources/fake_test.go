@@ -224,6 +224,7 @@ func edgeSignal(name string) SignalQuery {
 func configFor(url string, signals ...SignalQuery) Config {
 	cfg := DefaultConfig()
 	cfg.Prometheus.URL = url
+	cfg.Prometheus.Timeout = model.Duration(time.Minute) // where it is not the subject, nothing runs into it
 	cfg.Signals.Custom = signals
 	return cfg
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -269,21 +270,23 @@ func TestJaegerIsAskedAtItsOwnPaceAndItsFailureLosesNothing(t *testing.T) {
 		`oops`,
 		`{"data":[{"parent":"web","child":"pay","callCount":1}]}`,
 	}
-	var calls int
+	var calls atomic.Int32
 	traces := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, answers[calls])
-		calls++
+		_, _ = io.WriteString(w, answers[calls.Add(1)-1])
 	}))
 	defer traces.Close()
 	cfg := configFor(f.URL, serviceSignal("rps"))
 	cfg.Topology.Jaeger.URL = traces.URL
 	cfg.Topology.Jaeger.Interval = model.Duration(30 * time.Second)
 	s := newSource(t, cfg)
-	for i, want := range []struct{ calls, edges, up int }{{1, 1, 1}, {1, 1, 1}, {2, 1, 0}, {2, 1, 0}, {3, 2, 1}} {
+	for i, want := range []struct {
+		calls     int32
+		edges, up int
+	}{{1, 1, 1}, {1, 1, 1}, {2, 1, 0}, {2, 1, 0}, {3, 2, 1}} {
 		snap := observe(t, s, t0.Add(time.Duration(i)*15*time.Second))
 		up := int(testutil.ToFloat64(s.metrics.up.WithLabelValues(fromJaeger)))
-		if calls != want.calls || len(snap.Graph.Edges) != want.edges || up != want.up || !snap.Health.Up {
-			t.Errorf("tick %d: %d calls, %d edges, up %d; want %+v", i, calls, len(snap.Graph.Edges), up, want)
+		if calls.Load() != want.calls || len(snap.Graph.Edges) != want.edges || up != want.up || !snap.Health.Up {
+			t.Errorf("tick %d: %d calls, %d edges, up %d; want %+v", i, calls.Load(), len(snap.Graph.Edges), up, want)
 		}
 	}
 }

@@ -154,7 +154,7 @@ func TestHangingQueryCostsItsOwnTimeoutOnly(t *testing.T) {
 		f.set("good", byService("cart", 1))
 		f.breakWith("hangs", hang)
 		cfg := configFor("http://offline:1", serviceSignal("hangs"), serviceSignal("good"))
-		cfg.Prometheus.Concurrency = 1
+		cfg.Prometheus.Concurrency, cfg.Prometheus.Timeout = 1, model.Duration(5*time.Second)
 		s := newSource(t, cfg)
 		f.answerFor(t, s)
 		began := time.Now()
@@ -181,7 +181,7 @@ func TestHangingStoreIsGivenOneTickInAll(t *testing.T) {
 			f.breakWith(name, hang)
 		}
 		cfg := configFor("http://offline:1", signals...)
-		cfg.Prometheus.Concurrency = 1
+		cfg.Prometheus.Concurrency, cfg.Prometheus.Timeout = 1, model.Duration(5*time.Second)
 		s := newSource(t, cfg)
 		f.answerFor(t, s)
 		began := time.Now()
@@ -267,7 +267,6 @@ func TestLargeAnswer(t *testing.T) {
 	f.set("rps", v) // more than 3 MB
 	cfg := configFor(f.URL, serviceSignal("rps"))
 	cfg.Topology.MaxServices = 15_000
-	cfg.Prometheus.Timeout = model.Duration(time.Minute)
 	s := newSource(t, cfg)
 	snap := observe(t, s, t0)
 	if !snap.Health.Up || len(snap.Graph.Services) != 15_000 {
@@ -289,7 +288,6 @@ func TestEndlessAnswerIsCutOff(t *testing.T) {
 		}
 	})
 	cfg := configFor(f.URL, serviceSignal("rps"))
-	cfg.Prometheus.Timeout = model.Duration(time.Minute) // 64 MiB may take a while
 	s := newSource(t, cfg)
 	if snap := observe(t, s, t0); snap.Health.Up || !strings.Contains(snap.Health.Err, "larger than") {
 		t.Errorf("health %+v", snap.Health)

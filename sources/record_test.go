@@ -119,7 +119,7 @@ func seriesOf(n int, every int64, labels ...string) Series {
 func newRecorder(t testing.TB, url string, edit ...func(*PrometheusConfig)) (*Recorder, *[]time.Duration) {
 	t.Helper()
 	cfg := DefaultConfig().Prometheus
-	cfg.URL = url
+	cfg.URL, cfg.Timeout = url, model.Duration(time.Minute)
 	for _, e := range edit {
 		e(&cfg)
 	}
