@@ -3,15 +3,43 @@ package guard
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"sync/atomic"
 )
 
 const replayLimit = 64 << 10 // bytes of a request body that are kept for retries
 
+// errRequestBody is why a call fails whose caller did not deliver the body that it
+// had promised. That says nothing about the callee.
+var errRequestBody = errors.New("read request body")
+
+// sentBody is a request's body that remembers whether its sender has failed.
+type sentBody struct {
+	io.ReadCloser
+	broken, closed atomic.Bool // what is read after Close, by a transport that has given up, proves nothing
+}
+
+// Read notes any end but the orderly one.
+func (b *sentBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && !b.closed.Load() {
+		b.broken.Store(true)
+	}
+	return n, err
+}
+
+// Close notes that it was called before it takes effect.
+func (b *sentBody) Close() error {
+	b.closed.Store(true)
+	return b.ReadCloser.Close()
+}
+
 // source makes the request of each attempt.
 type source struct {
 	original   *http.Request
+	sent       *sentBody // the original body; nil where there is none
 	replayable bool
 	kept       []byte // of a body without GetBody
 	rest       io.ReadCloser
@@ -21,14 +49,18 @@ type source struct {
 // newSource prepares the body for more than one attempt where that is wanted.
 func newSource(r *http.Request, again bool) (*source, error) {
 	s := &source{original: r, replayable: again}
-	if r.Body == nil || r.Body == http.NoBody || !again || r.GetBody != nil {
+	if r.Body == nil || r.Body == http.NoBody {
+		return s, nil
+	}
+	s.sent = &sentBody{ReadCloser: r.Body}
+	if !again || r.GetBody != nil {
 		return s, nil
 	}
 	kept, err := io.ReadAll(io.LimitReader(r.Body, replayLimit+1))
 	if err != nil {
-		return nil, errors.Join(err, r.Body.Close())
+		return nil, errors.Join(fmt.Errorf("%w: %w", errRequestBody, err), r.Body.Close())
 	}
-	s.kept, s.rest = kept, r.Body
+	s.kept, s.rest = kept, s.sent
 	s.replayable = len(kept) <= replayLimit
 	return s, nil
 }
@@ -57,8 +89,18 @@ func (s *source) request(n int) (*http.Request, error) {
 			return nil, err
 		}
 		r.Body = body
+	case s.sent != nil:
+		r.Body = s.sent
 	}
 	return r, nil
+}
+
+// blame says that an attempt failed because of the body, where it did.
+func (s *source) blame(err error) error {
+	if s.sent != nil && s.sent.broken.Load() {
+		return fmt.Errorf("%w: %w", errRequestBody, err)
+	}
+	return err
 }
 
 // close closes what no attempt has taken over.

@@ -3,20 +3,39 @@ package guard
 import (
 	"sync"
 	"time"
-
-	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 )
 
-// maxReopens bounds the back-off of recovery: probes that keep failing come
-// after open, 2, 4 and then always 8 times open.
-const maxReopens = 3
+// circuit is the state of a breaker.
+type circuit string
 
+// The closed set of states.
+const (
+	circuitClosed   circuit = "closed"
+	circuitHalfOpen circuit = "half-open"
+	circuitOpen     circuit = "open"
+)
+
+// breakerSettings are the thresholds in force; two of them can be compared.
 type breakerSettings struct {
-	failureRatio float64
+	failureRatio float64 // 0 is off
 	minRequests  int
+	consecutive  int // failures in a row; 0 is off
 	open         time.Duration
+	maxOpen      time.Duration
 	window       time.Duration
 	probes       int
+}
+
+// pause is how long the circuit stays open after so many failed recoveries.
+func (s breakerSettings) pause(reopens int) time.Duration {
+	d := s.open
+	for range reopens {
+		if d >= s.maxOpen/2 {
+			return max(s.open, s.maxOpen)
+		}
+		d *= 2
+	}
+	return d
 }
 
 // permit ties an attempt to the state of the breaker in which it began: what
@@ -25,141 +44,248 @@ type permit struct {
 	generation uint64
 }
 
-// breaker is a failsafe-go circuit breaker that can be changed at run time. It
-// adds what that one lacks: results of another state are ignored, a permit can
-// be given back without a verdict, and the pause grows while probes fail.
+// breaker is a circuit breaker (Nygard, Release It!, 2007) whose thresholds can
+// move while it is in any state. It is a state machine of its own, because the
+// one of failsafe-go keeps its windows and pauses on the system's clock, fixes
+// its thresholds when it is built, cannot take a permit back, and counts late
+// answers of a former state; breaker_test.go holds the two equal where they
+// overlap. Every method that needs the time is told it.
 type breaker struct {
-	mu          sync.Mutex
-	cb          circuitbreaker.CircuitBreaker[any] // nil is no breaker
-	settings    breakerSettings
-	generation  uint64 // of the state
+	mu         sync.Mutex
+	on         bool // has thresholds
+	settings   breakerSettings
+	state      circuit // "" is closed
+	generation uint64  // of the state
+	since      time.Time
+	forced     time.Time // an operator keeps it open until then; zero is nobody
+
+	seen        tally
+	consecutive int
 	reopens     int
 	outstanding int // probes without an answer
 	successes   int // of probes
 
-	changed func(circuitbreaker.State, bool)
+	changed func(s circuit, present bool) // called with mu held
 }
 
-// configure changes the thresholds; nil removes the breaker. An open circuit
-// stays open, for the new pause.
-func (b *breaker) configure(s *breakerSettings) {
+// configure changes the thresholds; nil removes the breaker. State, counts and
+// back-off stay, so an open circuit waits for the new pause from when it opened.
+func (b *breaker) configure(now time.Time, s *breakerSettings) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case s == nil && b.cb == nil, s != nil && b.cb != nil && *s == b.settings:
+	case s == nil && !b.on, s != nil && b.on && *s == b.settings:
 		return
 	case s == nil:
-		b.cb, b.settings, b.reopens = nil, breakerSettings{}, 0
-		b.generation++
-		b.tell(circuitbreaker.ClosedState, false)
+		b.on, b.settings = false, breakerSettings{}
+		if b.forced.IsZero() {
+			b.enter(now, circuitClosed)
+			b.reopens = 0
+		}
+		b.tell()
 		return
+	case !b.on && b.forced.IsZero():
+		b.enter(now, circuitClosed)
 	}
-	open := b.cb != nil && !b.cb.IsClosed()
-	b.settings, b.reopens = *s, 0
-	b.replace(s.open)
-	if open {
-		b.cb.Open()
+	if s.window != b.settings.window {
+		b.seen.widen(now, b.settings.window, s.window)
 	}
-	b.tell(b.cb.State(), true)
+	b.on, b.settings = true, *s
+	if b.state == circuitHalfOpen && b.successes >= s.probes {
+		b.recover(now)
+	}
+	b.tell()
 }
 
 // allow asks for a permit, which must be settled or given back.
-func (b *breaker) allow() (permit, bool) {
+func (b *breaker) allow(now time.Time) (permit, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.cb == nil {
-		return permit{b.generation}, true
-	}
-	if !b.cb.TryAcquirePermit() {
+	b.advance(now)
+	switch b.state {
+	case circuitOpen:
 		return permit{}, false
-	}
-	if b.cb.IsHalfOpen() {
+	case circuitHalfOpen:
+		if b.outstanding+b.successes >= b.settings.probes {
+			return permit{}, false
+		}
 		b.outstanding++
+	case circuitClosed:
 	}
 	return permit{b.generation}, true
 }
 
-// settle records whether an attempt succeeded.
-func (b *breaker) settle(p permit, ok bool) {
+// ready reports whether allow would give a permit, and takes none.
+func (b *breaker) ready(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.cb == nil || p.generation != b.generation {
+	b.advance(now)
+	return b.state != circuitOpen && (b.state != circuitHalfOpen || b.outstanding+b.successes < b.settings.probes)
+}
+
+// advance does what the passing of time alone does.
+func (b *breaker) advance(now time.Time) {
+	switch {
+	case !b.forced.IsZero():
+		if now.Before(b.forced) {
+			return
+		}
+		b.forced = time.Time{}
+		if b.on {
+			b.enter(now, circuitHalfOpen)
+		} else {
+			b.enter(now, circuitClosed)
+		}
+		b.tell()
+	case b.state == circuitOpen && !now.Before(b.next()):
+		b.enter(now, circuitHalfOpen)
+		b.tell()
+	case b.state == circuitHalfOpen && b.outstanding > 0 && !now.Before(b.next()):
+		b.reopen(now) // a probe that hangs has failed: it must not hold the circuit for ever
+	}
+}
+
+// next is when an open circuit lets probes through, or when a half-open one
+// takes probes that have not answered for failed.
+func (b *breaker) next() time.Time {
+	if !b.forced.IsZero() {
+		return b.forced
+	}
+	return b.since.Add(b.settings.pause(b.reopens))
+}
+
+// settle records whether an attempt succeeded.
+func (b *breaker) settle(now time.Time, p permit, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.on || p.generation != b.generation {
 		return
 	}
-	probing := b.cb.IsHalfOpen()
-	if probing {
+	switch {
+	case b.state == circuitHalfOpen && ok:
 		b.outstanding--
-	}
-	if ok {
-		if probing {
-			b.successes++
+		if b.successes++; b.successes >= b.settings.probes {
+			b.recover(now)
 		}
-		b.cb.RecordSuccess()
-		if b.reopens > 0 && b.cb.IsClosed() {
-			b.reopens = 0
-			b.replace(b.settings.open)
+	case b.state == circuitHalfOpen:
+		b.reopen(now)
+	case b.state == circuitOpen: // no permit is of an open circuit
+	default:
+		b.consecutive++
+		if ok {
+			b.consecutive = 0
 		}
-		return
+		b.seen.add(now, b.settings.window, !ok)
+		if b.tripped(now) { // by a success too: it can complete the minimum
+			b.enter(now, circuitOpen)
+			b.tell()
+		}
 	}
-	b.cb.RecordFailure()
-	if probing && b.cb.IsOpen() { // the library's pause is fixed when it is built
-		b.reopens = min(b.reopens+1, maxReopens)
-		b.replace(b.settings.open << b.reopens)
-		b.cb.Open()
+}
+
+func (b *breaker) tripped(now time.Time) bool {
+	s := b.settings
+	if s.consecutive > 0 && b.consecutive >= s.consecutive {
+		return true
 	}
+	all, failed := b.seen.sums(now, s.window)
+	return s.failureRatio > 0 && all >= s.minRequests && float64(failed) >= s.failureRatio*float64(all)-rounding
 }
 
 // giveBack settles an attempt that says nothing about the callee.
 func (b *breaker) giveBack(p permit) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.cb == nil || p.generation != b.generation || !b.cb.IsHalfOpen() {
-		return
+	if b.on && p.generation == b.generation && b.state == circuitHalfOpen {
+		b.outstanding--
 	}
-	// The library cannot release a permit without a result: stand up the same
-	// half-open state again, with one probe less in flight.
-	outstanding, successes, generation := b.outstanding-1, b.successes, b.generation
-	b.replace(b.settings.open << b.reopens)
-	b.cb.HalfOpen()
-	for range successes + outstanding {
-		b.cb.TryAcquirePermit()
-	}
-	for range successes {
-		b.cb.RecordSuccess()
-	}
-	b.outstanding, b.successes, b.generation = outstanding, successes, generation
 }
 
-// state returns the state of the circuit and whether there is a breaker.
-func (b *breaker) state() (circuitbreaker.State, bool) {
+// force keeps the circuit open until then, with or without thresholds. After
+// that probes decide, as after any pause.
+func (b *breaker) force(now, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.cb == nil {
-		return circuitbreaker.ClosedState, false
+	b.enter(now, circuitOpen)
+	b.forced = until
+	b.tell()
+}
+
+// reset closes the circuit and forgets what led to its opening.
+func (b *breaker) reset(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.forced = time.Time{}
+	b.recover(now)
+	b.tell()
+}
+
+func (b *breaker) recover(now time.Time) {
+	b.reopens = 0
+	b.enter(now, circuitClosed)
+	b.tell()
+}
+
+func (b *breaker) reopen(now time.Time) {
+	b.enter(now, circuitOpen)
+	if b.settings.pause(b.reopens) < b.settings.maxOpen {
+		b.reopens++
 	}
-	return b.cb.State(), true
+	b.tell()
 }
 
-func (b *breaker) replace(pause time.Duration) {
-	s := b.settings
+func (b *breaker) enter(now time.Time, s circuit) {
+	b.state, b.since = s, now
 	b.generation++
-	b.outstanding, b.successes = 0, 0
-	b.cb = circuitbreaker.NewBuilder[any]().
-		WithFailureRateThreshold(s.failureRatio, uint(s.minRequests), s.window).
-		WithSuccessThreshold(uint(s.probes)).
-		WithDelay(pause).
-		OnStateChanged(b.transition). // runs within a call on cb, so mu is held
-		Build()
+	b.outstanding, b.successes, b.consecutive = 0, 0, 0
+	b.seen = tally{}
 }
 
-func (b *breaker) transition(e circuitbreaker.StateChangedEvent) {
-	b.generation++
-	b.outstanding, b.successes = 0, 0
-	b.tell(e.NewState, true)
-}
-
-func (b *breaker) tell(s circuitbreaker.State, present bool) {
+func (b *breaker) tell() {
 	if b.changed != nil {
-		b.changed(s, present)
+		b.changed(b.phase(), b.on || !b.forced.IsZero())
 	}
+}
+
+// silence ends what changed is told.
+func (b *breaker) silence() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.changed = nil
+}
+
+func (b *breaker) phase() circuit {
+	if b.state == "" {
+		return circuitClosed
+	}
+	return b.state
+}
+
+// BreakerStats is one circuit as GET /guard/v1/state shows it.
+type BreakerStats struct {
+	State       string    `json:"state"`          // closed, half-open or open
+	Since       time.Time `json:"since,omitzero"` // when it came into that state
+	Next        time.Time `json:"next,omitzero"`  // when the next attempt is let through, while open
+	Forced      bool      `json:"forced"`         // an operator keeps it open
+	Requests    int       `json:"requests"`       // judged within the window
+	Failures    int       `json:"failures"`       // of these
+	Consecutive int       `json:"consecutive"`    // failures in a row
+	Probes      int       `json:"probes"`         // under way
+	Passed      int       `json:"passed"`         // probes that succeeded
+	Reopens     int       `json:"reopens"`        // failed recoveries that lengthen the pause
+}
+
+// stats returns the counts, and whether there is a breaker.
+func (b *breaker) stats(now time.Time) (BreakerStats, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all, failed := b.seen.sums(now, b.settings.window)
+	s := BreakerStats{
+		State: string(b.phase()), Since: b.since, Forced: !b.forced.IsZero(), Requests: all, Failures: failed,
+		Consecutive: b.consecutive, Probes: b.outstanding, Passed: b.successes, Reopens: b.reopens,
+	}
+	if b.state == circuitOpen {
+		s.Next = b.next()
+	}
+	return s, b.on || !b.forced.IsZero()
 }

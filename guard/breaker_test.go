@@ -1,8 +1,7 @@
 package guard
 
 import (
-	"math"
-	"slices"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,321 +9,362 @@ import (
 	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
-	"pgregory.net/rapid"
 )
 
-var testBreaker = breakerSettings{failureRatio: 0.5, minRequests: 4, open: 5 * time.Second, window: 10 * time.Second, probes: 2}
+var testBreaker = breakerSettings{
+	failureRatio: 0.5, minRequests: 4, open: 5 * time.Second, maxOpen: 40 * time.Second, window: 10 * time.Second, probes: 2,
+}
 
-func newBreaker(s breakerSettings) *breaker {
-	b := &breaker{}
-	b.configure(&s)
+// timedBreaker is a breaker with a hand on its clock.
+type timedBreaker struct {
+	breaker
+	now time.Time
+}
+
+func newBreaker(s breakerSettings) *timedBreaker {
+	b := &timedBreaker{now: epochStart}
+	b.configure(b.now, &s)
 	return b
 }
 
+func (b *timedBreaker) pass(d time.Duration) { b.now = b.now.Add(d) }
+
 // try sends one attempt through and reports whether it was let through.
-func try(b *breaker, ok bool) bool {
-	p, allowed := b.allow()
+func (b *timedBreaker) try(ok bool) bool {
+	p, allowed := b.allow(b.now)
 	if allowed {
-		b.settle(p, ok)
+		b.settle(b.now, p, ok)
 	}
 	return allowed
 }
 
-func expectState(t *testing.T, b *breaker, want circuitbreaker.State) {
+func (b *timedBreaker) expect(t *testing.T, want circuit) {
 	t.Helper()
-	if got, _ := b.state(); got != want {
-		t.Fatalf("circuit is %v, want %v", got, want)
+	if got, _ := b.stats(b.now); got.State != string(want) {
+		t.Fatalf("circuit is %v, want %v", got.State, want)
 	}
 }
 
-func open(t *testing.T, b *breaker) {
+func (b *timedBreaker) trip(t *testing.T) {
 	t.Helper()
 	for range testBreaker.minRequests {
-		try(b, false)
+		b.try(false)
 	}
-	expectState(t, b, circuitbreaker.OpenState)
+	b.expect(t, circuitOpen)
 }
 
 func TestBreakerOpensAtRatioAndMinimum(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBreaker(testBreaker)
-		for range 3 {
-			try(b, false)
-		}
-		expectState(t, b, circuitbreaker.ClosedState) // below the minimum
-		try(b, true)
-		expectState(t, b, circuitbreaker.OpenState) // three of four failed
+	b := newBreaker(testBreaker)
+	for range 3 {
+		b.try(false)
+	}
+	b.expect(t, circuitClosed) // below the minimum
+	b.try(true)
+	b.expect(t, circuitOpen) // three of four failed
 
-		b = newBreaker(testBreaker)
-		for range 5 {
-			try(b, true)
-		}
-		for range 4 {
-			try(b, false)
-		}
-		expectState(t, b, circuitbreaker.ClosedState) // four of nine
-		try(b, false)
-		expectState(t, b, circuitbreaker.OpenState) // five of ten
-	})
+	b = newBreaker(testBreaker)
+	for range 5 {
+		b.try(true)
+	}
+	for range 4 {
+		b.try(false)
+	}
+	b.expect(t, circuitClosed) // four of nine
+	b.try(false)
+	b.expect(t, circuitOpen) // five of ten
+}
+
+func TestBreakerOpensAfterFailuresInARow(t *testing.T) {
+	s := testBreaker
+	s.failureRatio, s.consecutive = 0, 3
+	b := newBreaker(s)
+	for range 20 {
+		b.try(false)
+		b.try(false)
+		b.try(true)
+	}
+	b.expect(t, circuitClosed)
+	b.try(false)
+	b.try(false)
+	b.expect(t, circuitClosed)
+	b.try(false)
+	b.expect(t, circuitOpen)
 }
 
 func TestBreakerForgetsWhatIsOlderThanItsWindow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBreaker(testBreaker)
-		for range 3 {
-			try(b, false)
-		}
-		time.Sleep(11 * time.Second)
-		try(b, false)
-		expectState(t, b, circuitbreaker.ClosedState)
-	})
+	b := newBreaker(testBreaker)
+	for range 3 {
+		b.try(false)
+	}
+	b.pass(9*time.Second + 999*time.Millisecond)
+	if stats, _ := b.stats(b.now); stats.Failures != 3 {
+		t.Errorf("%d failures within the window, want 3", stats.Failures)
+	}
+	b.pass(time.Millisecond)
+	if stats, _ := b.stats(b.now); stats.Requests != 0 || stats.Consecutive != 3 {
+		t.Errorf("after the window: %+v", stats)
+	}
+	b.try(false)
+	b.expect(t, circuitClosed)
 }
 
 func TestBreakerHalfOpenAdmitsItsProbesOnly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBreaker(testBreaker)
-		open(t, b)
-		time.Sleep(5*time.Second - 1)
-		if try(b, true) {
-			t.Fatal("let through before the pause was over")
-		}
-		time.Sleep(time.Nanosecond)
-		var admitted atomic.Int64
-		permits := make(chan permit, 64)
-		var wg sync.WaitGroup
-		for range 64 {
-			wg.Go(func() {
-				if p, ok := b.allow(); ok {
-					admitted.Add(1)
-					permits <- p
-				}
-			})
-		}
-		wg.Wait()
-		if admitted.Load() != 2 {
-			t.Fatalf("%d probes, want 2", admitted.Load())
-		}
-		b.settle(<-permits, true)
-		expectState(t, b, circuitbreaker.HalfOpenState)
-		b.settle(<-permits, true)
-		expectState(t, b, circuitbreaker.ClosedState)
-	})
+	b := newBreaker(testBreaker)
+	b.trip(t)
+	b.pass(5*time.Second - 1)
+	if b.try(true) {
+		t.Fatal("let through before the pause was over")
+	}
+	b.pass(1)
+	var admitted atomic.Int64
+	permits := make(chan permit, 64)
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			if p, ok := b.allow(b.now); ok {
+				admitted.Add(1)
+				permits <- p
+			}
+		})
+	}
+	wg.Wait()
+	if admitted.Load() != 2 {
+		t.Fatalf("%d probes, want 2", admitted.Load())
+	}
+	b.settle(b.now, <-permits, true)
+	b.expect(t, circuitHalfOpen)
+	if b.ready(b.now) {
+		t.Error("room for a third probe")
+	}
+	b.settle(b.now, <-permits, true)
+	b.expect(t, circuitClosed)
 }
 
 func TestBreakerPausesLongerWhileProbesFail(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBreaker(testBreaker)
-		open(t, b)
-		for _, pause := range []time.Duration{5, 10, 20, 40, 40} {
-			time.Sleep(pause*time.Second - 1)
-			if _, ok := b.allow(); ok {
-				t.Fatalf("probed before %v s were over", int64(pause))
-			}
-			time.Sleep(time.Nanosecond)
-			if !try(b, false) {
-				t.Fatalf("not probed after %v s", int64(pause))
-			}
-			expectState(t, b, circuitbreaker.OpenState)
+	b := newBreaker(testBreaker)
+	b.trip(t)
+	for _, pause := range []time.Duration{5, 10, 20, 40, 40, 40} {
+		b.pass(pause*time.Second - 1)
+		if _, ok := b.allow(b.now); ok {
+			t.Fatalf("probed before %v s were over", int64(pause))
 		}
-		time.Sleep(40 * time.Second)
-		try(b, true)
-		try(b, true)
-		expectState(t, b, circuitbreaker.ClosedState)
-		open(t, b)
-		time.Sleep(5 * time.Second)
-		if !try(b, true) {
-			t.Error("the pause is still long after a recovery")
+		b.pass(1)
+		if !b.try(false) {
+			t.Fatalf("not probed after %v s", int64(pause))
 		}
-	})
+		b.expect(t, circuitOpen)
+	}
+	b.pass(40 * time.Second)
+	b.try(true)
+	b.try(true)
+	b.expect(t, circuitClosed)
+	b.trip(t)
+	b.pass(5 * time.Second)
+	if !b.try(true) {
+		t.Error("the pause is still long after a recovery")
+	}
+}
+
+func TestBreakerTakesAHungProbeForFailed(t *testing.T) {
+	b := newBreaker(testBreaker)
+	b.trip(t)
+	b.pass(5 * time.Second)
+	hung, _ := b.allow(b.now)
+	_, _ = b.allow(b.now)
+	b.pass(5*time.Second - 1)
+	b.ready(b.now)
+	b.expect(t, circuitHalfOpen)
+	b.pass(1)
+	b.ready(b.now)
+	b.expect(t, circuitOpen)
+	b.settle(b.now, hung, true) // too late to say anything
+	b.expect(t, circuitOpen)
+	b.pass(10 * time.Second)
+	if !b.ready(b.now) {
+		t.Error("a hung probe holds the circuit open for ever")
+	}
 }
 
 func TestBreakerIgnoresWhatBeganInAnotherState(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBreaker(testBreaker)
-		old, _ := b.allow()
-		older, _ := b.allow()
-		open(t, b)
-		time.Sleep(5 * time.Second)
-		probe, ok := b.allow()
-		if !ok {
-			t.Fatal("no probe after the pause")
-		}
-		b.settle(old, true)
-		b.settle(older, true)
-		expectState(t, b, circuitbreaker.HalfOpenState)
-		if _, ok := b.allow(); !ok {
-			t.Fatal("the second probe is missing")
-		}
-		if _, ok := b.allow(); ok {
-			t.Error("late results gave room for a third probe")
-		}
-		b.settle(probe, true)
-		b.settle(old, false)
-		expectState(t, b, circuitbreaker.HalfOpenState)
-	})
+	b := newBreaker(testBreaker)
+	old, _ := b.allow(b.now)
+	older, _ := b.allow(b.now)
+	b.trip(t)
+	b.pass(5 * time.Second)
+	probe, ok := b.allow(b.now)
+	if !ok {
+		t.Fatal("no probe after the pause")
+	}
+	b.settle(b.now, old, true)
+	b.settle(b.now, older, true)
+	b.expect(t, circuitHalfOpen)
+	if _, ok := b.allow(b.now); !ok {
+		t.Fatal("the second probe is missing")
+	}
+	if _, ok := b.allow(b.now); ok {
+		t.Error("late results gave room for a third probe")
+	}
+	b.settle(b.now, probe, true)
+	b.settle(b.now, old, false)
+	b.expect(t, circuitHalfOpen)
 }
 
 func TestBreakerTakesPermitsBack(t *testing.T) {
+	b := newBreaker(testBreaker)
+	b.trip(t)
+	b.pass(5 * time.Second)
+	first, _ := b.allow(b.now)
+	second, _ := b.allow(b.now)
+	b.settle(b.now, first, true)
+	b.giveBack(second)
+	b.expect(t, circuitHalfOpen)
+	third, ok := b.allow(b.now)
+	if !ok {
+		t.Fatal("the permit is lost")
+	}
+	b.settle(b.now, third, true) // the second success: the first was not forgotten
+	b.expect(t, circuitClosed)
+}
+
+func TestBreakerReconfiguredKeepsItsState(t *testing.T) {
+	b := newBreaker(testBreaker)
+	b.try(false)
+	b.try(false)
+	fewer := testBreaker
+	fewer.minRequests, fewer.window = 3, time.Minute
+	b.configure(b.now, &fewer)
+	if stats, _ := b.stats(b.now); stats.Failures != 2 || stats.Consecutive != 2 {
+		t.Fatalf("the counts are gone: %+v", stats)
+	}
+	b.try(false)
+	b.expect(t, circuitOpen)
+	b.pass(5 * time.Second)
+	b.try(false)
+	b.expect(t, circuitOpen)
+	longer := testBreaker
+	longer.open, longer.maxOpen = time.Minute, time.Hour
+	b.configure(b.now, &longer)
+	b.pass(2*time.Minute - 1) // the back-off of one failed recovery is kept too
+	if b.try(true) {
+		t.Error("an open circuit did not take over the new pause")
+	}
+	b.pass(1)
+	p, _ := b.allow(b.now)
+	b.settle(b.now, p, true)
+	b.expect(t, circuitHalfOpen)
+	one := longer
+	one.probes = 1
+	b.configure(b.now, &one)
+	b.expect(t, circuitClosed) // enough have succeeded
+	b.configure(b.now, nil)
+	if !b.try(false) {
+		t.Error("a removed breaker still refuses")
+	}
+	if _, present := b.stats(b.now); present {
+		t.Error("a removed breaker has a state")
+	}
+}
+
+func TestBreakerByHand(t *testing.T) {
+	b := newBreaker(testBreaker)
+	under, _ := b.allow(b.now)
+	b.force(b.now, b.now.Add(time.Hour))
+	b.settle(b.now, under, true)
+	b.pass(time.Hour - 1)
+	if b.try(true) {
+		t.Error("let through a circuit that is held open")
+	}
+	if stats, _ := b.stats(b.now); !stats.Forced || !stats.Next.Equal(b.now.Add(1)) {
+		t.Errorf("%+v", stats)
+	}
+	b.pass(1)
+	b.try(true)
+	b.expect(t, circuitHalfOpen) // probes decide
+	b.try(false)
+	b.expect(t, circuitOpen)
+	b.reset(b.now)
+	b.expect(t, circuitClosed)
+
+	bare := &timedBreaker{now: epochStart}
+	bare.force(bare.now, bare.now.Add(time.Minute))
+	if bare.try(true) {
+		t.Error("without thresholds an order is ignored")
+	}
+	bare.pass(time.Minute)
+	if !bare.try(false) {
+		t.Error("without thresholds the circuit stays open")
+	}
+	if _, present := bare.stats(bare.now); present {
+		t.Error("a breaker was left behind")
+	}
+}
+
+// TestBreakerAgreesWithFailsafe holds the breaker equal to the library's where
+// the two mean the same: answers in order, a pause that does not grow.
+func TestBreakerAgreesWithFailsafe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBreaker(testBreaker)
-		open(t, b)
-		time.Sleep(5 * time.Second)
-		first, _ := b.allow()
-		second, _ := b.allow()
-		b.settle(first, true)
-		b.giveBack(second)
-		expectState(t, b, circuitbreaker.HalfOpenState)
-		third, ok := b.allow()
-		if !ok {
-			t.Fatal("the permit is lost")
+		s := testBreaker
+		s.maxOpen, s.window = s.open, time.Hour // the library's window moves by other steps
+		b := newBreaker(s)
+		other := circuitbreaker.NewBuilder[any]().
+			WithFailureRateThreshold(s.failureRatio, uint(s.minRequests), s.window).
+			WithSuccessThreshold(uint(s.probes)).WithDelay(s.open).Build()
+		random := rand.New(rand.NewPCG(1, 2))
+		opened := 0
+		for i := range 5000 {
+			if random.IntN(5) == 0 {
+				d := time.Duration(random.IntN(4)) * time.Second
+				time.Sleep(d)
+				b.pass(d)
+			}
+			ok := random.IntN(5) > 2
+			allowed := other.TryAcquirePermit()
+			if b.ready(b.now) != allowed {
+				t.Fatalf("step %d: the library allows %v in state %v", i, allowed, other.State())
+			}
+			if !allowed {
+				continue
+			}
+			b.try(ok)
+			if ok {
+				other.RecordSuccess()
+			} else {
+				other.RecordFailure()
+			}
+			if got, _ := b.stats(b.now); got.State != other.State().String() {
+				t.Fatalf("step %d: %s, the library says %s", i, got.State, other.State())
+			}
+			if other.IsOpen() {
+				opened++
+			}
 		}
-		b.settle(third, true) // the second success: the first was not forgotten
-		expectState(t, b, circuitbreaker.ClosedState)
+		if opened < 100 {
+			t.Errorf("opened %d times only", opened)
+		}
 	})
-}
-
-func TestBreakerReconfigured(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBreaker(testBreaker)
-		open(t, b)
-		longer := testBreaker
-		longer.open = time.Minute
-		b.configure(&longer)
-		expectState(t, b, circuitbreaker.OpenState)
-		time.Sleep(59 * time.Second)
-		if try(b, true) {
-			t.Error("an open circuit did not take over the new pause")
-		}
-		b.configure(nil)
-		if !try(b, false) {
-			t.Error("a removed breaker still refuses")
-		}
-		if _, present := b.state(); present {
-			t.Error("a removed breaker has a state")
-		}
-	})
-}
-
-// TestBreakerAgreesWithItsModel drives the breaker through any order of events,
-// with attempts that overlap, against the rules written down plainly.
-func TestBreakerAgreesWithItsModel(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		ops := rapid.SliceOfN(rapid.IntRange(0, 9), 300, 400).Draw(rt, "ops")
-		synctest.Test(t, func(t *testing.T) { breakerAgainstModel(t, ops) })
-	})
-}
-
-type modelPermit struct {
-	real  permit
-	state int // number of the state in which it began
-}
-
-func breakerAgainstModel(t *testing.T, ops []int) {
-	s := testBreaker
-	s.window = time.Hour // the window has a test of its own
-	b := newBreaker(s)
-	m := struct {
-		state                   circuitbreaker.State
-		number                  int
-		failures, all           int
-		since                   time.Time
-		reopens, flying, passed int
-		permits                 []modelPermit
-	}{}
-	enter := func(state circuitbreaker.State) {
-		m.state, m.failures, m.all, m.flying, m.passed, m.since = state, 0, 0, 0, 0, time.Now()
-		m.number++
-	}
-	settle := func(p modelPermit, ok bool) {
-		b.settle(p.real, ok)
-		if p.state != m.number {
-			return
-		}
-		m.all++
-		switch {
-		case m.state == circuitbreaker.ClosedState:
-			if !ok {
-				m.failures++
-			}
-			rate := math.Round(float64(m.failures)/float64(m.all)*100) / 100 // the library counts in hundredths
-			if m.all >= s.minRequests && rate >= s.failureRatio {
-				enter(circuitbreaker.OpenState)
-			}
-		case ok:
-			m.flying--
-			if m.passed++; m.passed == s.probes {
-				m.reopens = 0
-				enter(circuitbreaker.ClosedState)
-			}
-		default:
-			m.reopens = min(m.reopens+1, maxReopens)
-			enter(circuitbreaker.OpenState)
-		}
-	}
-	ask := func() bool {
-		want := m.state == circuitbreaker.ClosedState
-		if m.state == circuitbreaker.OpenState && time.Since(m.since) >= s.open<<m.reopens {
-			enter(circuitbreaker.HalfOpenState)
-		}
-		if m.state == circuitbreaker.HalfOpenState && m.flying < s.probes {
-			m.flying++
-			want = true
-		}
-		p, got := b.allow()
-		if got != want {
-			t.Fatalf("allowed %v, want %v in state %v", got, want, m.state)
-		}
-		if got {
-			m.permits = append(m.permits, modelPermit{p, m.number})
-		}
-		return got
-	}
-	take := func(i int) modelPermit {
-		p := m.permits[i]
-		m.permits = slices.Delete(m.permits, i, i+1)
-		return p
-	}
-	for _, op := range ops {
-		switch {
-		case op < 2:
-			ask()
-		case op < 4 && len(m.permits) > 0:
-			settle(take(0), op == 2)
-		case op == 4 && len(m.permits) > 0:
-			p := take(0)
-			b.giveBack(p.real)
-			if p.state == m.number && m.state == circuitbreaker.HalfOpenState {
-				m.flying--
-			}
-		case op < 7:
-			time.Sleep(7 * time.Second)
-		case ask():
-			settle(take(len(m.permits)-1), op == 9)
-		}
-		expectState(t, b, m.state)
-	}
 }
 
 func TestBreakerUnderSixtyFourGoroutines(t *testing.T) {
 	s := testBreaker
-	s.open = time.Nanosecond
+	s.open, s.maxOpen = time.Nanosecond, time.Nanosecond
 	b := newBreaker(s)
 	var wg sync.WaitGroup
 	for i := range 64 {
 		wg.Go(func() {
 			for n := range 200 {
-				p, ok := b.allow()
+				now := epochStart.Add(time.Duration(n) * time.Millisecond)
+				p, ok := b.allow(now)
 				switch {
 				case !ok:
 				case (n+i)%5 == 0:
 					b.giveBack(p)
 				default:
-					b.settle(p, (n+i)%3 == 0)
+					b.settle(now, p, (n+i)%3 == 0)
 				}
 				if n%50 == 0 {
 					other := s
 					other.minRequests = 2 + n%7
-					b.configure(&other)
+					b.configure(now, &other)
 				}
 			}
 		})

@@ -64,8 +64,8 @@ func TestTokenFile(t *testing.T) {
 		if (err == nil) != (want != "") {
 			t.Fatalf("%q: %v", content, err)
 		}
-		if err == nil && g.token != want {
-			t.Errorf("token is %q, want %q", g.token, want)
+		if err == nil && *g.token.Load() != want {
+			t.Errorf("token is %q, want %q", *g.token.Load(), want)
 		}
 	}
 }

@@ -19,6 +19,7 @@ const maxDirectiveBytes = 64 << 10
 //
 //	PUT    /guard/v1/directives               set or renew a directive
 //	DELETE /guard/v1/directives/{id}          begin its return; ?now=true ends it at once
+//	PUT    /guard/v1/breakers/{callee}        {"state": "open", "for": "5m"} or {"state": "closed"}
 //	GET    /guard/v1/state                    all that is in force
 //
 // Every request needs the bearer token; without a configured token all are
@@ -27,6 +28,7 @@ func (g *Guard) Control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /guard/v1/directives", g.putDirective)
 	mux.HandleFunc("DELETE /guard/v1/directives/{id...}", g.deleteDirective)
+	mux.HandleFunc("PUT /guard/v1/breakers/{callee...}", g.putBreaker)
 	mux.HandleFunc("GET /guard/v1/state", func(w http.ResponseWriter, _ *http.Request) {
 		g.answer(w, http.StatusOK, g.state())
 	})
@@ -45,12 +47,13 @@ func (g *Guard) Control() http.Handler {
 // authorized compares digests, so that neither content nor length of the token
 // shows in the time it takes.
 func (g *Guard) authorized(r *http.Request) bool {
+	want := *g.token.Load()
 	scheme, token, found := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !found || !strings.EqualFold(scheme, "Bearer") || g.token == "" {
+	if !found || !strings.EqualFold(scheme, "Bearer") || want == "" {
 		return false
 	}
-	got, want := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(g.token))
-	return subtle.ConstantTimeCompare(got[:], want[:]) == 1
+	got, sum := sha256.Sum256([]byte(strings.TrimSpace(token))), sha256.Sum256([]byte(want))
+	return subtle.ConstantTimeCompare(got[:], sum[:]) == 1
 }
 
 func (g *Guard) putDirective(w http.ResponseWriter, r *http.Request) {

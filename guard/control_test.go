@@ -90,7 +90,7 @@ func TestControlRefusesStrangers(t *testing.T) {
 	}
 	cfg := shopConfig()
 	open := newTestGuard(t, cfg)
-	open.token = "" // as without a configured one
+	open.token.Store(new(string)) // as without a configured one
 	bare := httptest.NewServer(open.Control())
 	defer bare.Close()
 	if status, _ := ask(t, bare, "GET", "/guard/v1/state", "Bearer ", ""); status != http.StatusUnauthorized {

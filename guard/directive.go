@@ -17,7 +17,7 @@ const (
 	KindShed        Kind = "shed"         // rps, critical, high, normal, low: requests per second
 	KindRetryBudget Kind = "retry_budget" // ratio: retries per first attempt; callee "" is every callee
 	KindQueueBound  Kind = "queue_bound"  // length: requests that may wait
-	KindBreaker     Kind = "breaker"      // failure_ratio, min_requests, open_seconds; of one callee
+	KindBreaker     Kind = "breaker"      // failure_ratio, min_requests, open_seconds, consecutive, probes; of one callee
 	KindTimeout     Kind = "timeout"      // seconds; callee "" is the handling of requests
 	KindKillSwitch  Kind = "kill_switch"  // percent of keys switched off; name is the feature
 )
@@ -81,7 +81,10 @@ type State struct {
 	Epoch      uint64                     `json:"epoch"`      // highest accepted
 	Settings   map[Kind]map[string]Params `json:"settings"`   // in force, by kind and by callee or feature
 	Directives []DirectiveState           `json:"directives"` // sorted by kind, callee and name
-	Breakers   map[string]string          `json:"breakers"`   // closed, half-open or open, by callee; without those that have none
+	Breakers   map[string]string          `json:"breakers"`   // closed, half-open or open, by callee, or callee/backend; without those that have none
+
+	Circuits map[string]BreakerStats   `json:"circuits,omitempty"` // the same with counts
+	Backends map[string][]BackendState `json:"backends,omitempty"` // by callee
 }
 
 // Refusal is the body of every answer that is not a success.
@@ -121,7 +124,7 @@ var paramBounds = map[Kind]map[string]bounds{
 	},
 	KindRetryBudget: {"ratio": {0, 100, true}},
 	KindQueueBound:  {"length": {0, 1e9, true}},
-	KindBreaker:     {"failure_ratio": {0.01, 1, true}, "min_requests": {1, 1e6, false}, "open_seconds": {0.001, 3600, false}},
+	KindBreaker:     {"failure_ratio": {0.01, 1, true}, "min_requests": {1, 1e6, false}, "open_seconds": {0.001, 3600, false}, "consecutive": {0, 1e6, false}, "probes": {1, 1000, false}},
 	KindTimeout:     {"seconds": {0.001, 3600, true}},
 	KindKillSwitch:  {"percent": {0, 100, true}},
 }
@@ -149,7 +152,7 @@ func (d Directive) validate(now time.Time) error {
 		v := d.Params[name]
 		f.check(ok, "params."+name, "is unknown; allowed: %v", slices.Sorted(maps.Keys(allowed)))
 		f.check(!ok || v >= b.min && v <= b.max, "params."+name, "is %v; allowed: %v to %v", v, b.min, b.max)
-		whole := name == "length" || name == "min_requests"
+		whole := slices.Contains([]string{"length", "min_requests", "consecutive", "probes"}, name)
 		f.check(!whole || v == math.Trunc(v), "params."+name, "is %v; allowed: whole numbers", v)
 	}
 	f.check(d.Kind != KindShed || len(d.Params) > 0, "params", "is empty; allowed: rps or a class")

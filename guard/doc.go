@@ -10,9 +10,11 @@
 // goes back to its own configuration in steps when a directive lapses or is
 // deleted. So it is safe without any agent.
 //
-// It never decides that a limit should move, never calls out by itself, and
-// imports nothing else of this module, so that embedding it stays cheap.
+// It never decides that a limit should move, calls nobody by itself but the
+// backends that it is told to check, and imports nothing else of this module, so
+// that embedding it stays cheap.
 //
 // Read guard.go first, then middleware.go (the server side), transport.go (the
-// client side) and ledger.go (directives, fencing, lapse and return).
+// client side), endpoint.go (where calls go) and ledger.go (directives, fencing,
+// lapse and return).
 package guard

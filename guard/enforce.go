@@ -65,7 +65,9 @@ func (g *Guard) enforceCallee(u *upstream, kind Kind) {
 	case KindTimeout:
 		u.timeout.Store(int64(seconds(p["seconds"])))
 	case KindBreaker:
-		u.breaker.configure(u.breakerSettings(p))
+		for _, e := range u.all() {
+			e.breaker.configure(g.clock.Now(), u.breakerSettings(p))
+		}
 	case KindShed, KindQueueBound, KindKillSwitch:
 	}
 	g.export(k, p)
@@ -76,15 +78,15 @@ func (g *Guard) enforceCallee(u *upstream, kind Kind) {
 func (g *Guard) configured(k knob) Params {
 	switch {
 	case k.kind == KindQueueBound:
-		return Params{"length": float64(g.cfg.Queue)}
+		return Params{"length": float64(g.cfg.Load().Queue)}
 	case k.kind == KindTimeout && k.callee == "":
-		if g.cfg.Timeout > 0 {
-			return Params{"seconds": time.Duration(g.cfg.Timeout).Seconds()}
+		if limit := g.cfg.Load().Timeout; limit > 0 {
+			return Params{"seconds": time.Duration(limit).Seconds()}
 		}
 	case k.kind == KindKillSwitch:
 		return Params{"percent": 0}
 	case k.kind == KindRetryBudget && k.callee == "":
-		return g.loosest(func(u *upstream) (float64, bool) { return u.cfg.RetryBudget, u.cfg.RetryBudget >= 0 })
+		return g.loosest(func(u *upstream) (float64, bool) { b := u.cfg.Load().RetryBudget; return b, b >= 0 })
 	case k.callee != "":
 		if u, ok := g.upstreams[k.callee]; ok {
 			return u.configured(k.kind)
@@ -175,8 +177,9 @@ func (g *Guard) state() State {
 	g.ledger.mu.Lock()
 	defer g.ledger.mu.Unlock()
 	s := State{
-		Service: g.cfg.Service, Epoch: g.ledger.epoch,
+		Service: g.cfg.Load().Service, Epoch: g.ledger.epoch,
 		Settings: make(map[Kind]map[string]Params), Directives: []DirectiveState{}, Breakers: make(map[string]string),
+		Circuits: make(map[string]BreakerStats), Backends: make(map[string][]BackendState),
 	}
 	for _, kind := range Kinds() {
 		s.Settings[kind] = make(map[string]Params)
@@ -189,15 +192,27 @@ func (g *Guard) state() State {
 		for _, kind := range []Kind{KindRetryBudget, KindTimeout, KindBreaker} {
 			put(knob{kind: kind, callee: callee})
 		}
-		if state, present := u.breaker.state(); present {
-			s.Breakers[callee] = state.String()
-		}
+		g.describeEndpoints(&s, callee, u)
 	}
 	for _, held := range g.ledger.sorted() {
 		put(held.directive.knob())
 		s.Directives = append(s.Directives, g.describe(held))
 	}
 	return s
+}
+
+// describeEndpoints needs ledger.mu.
+func (g *Guard) describeEndpoints(s *State, callee string, u *upstream) {
+	now := g.clock.Now()
+	for _, e := range u.all() {
+		if stats, present := e.breaker.stats(now); present {
+			s.Breakers[e.label] = stats.State
+			s.Circuits[e.label] = stats
+		}
+		if e.url != nil {
+			s.Backends[callee] = append(s.Backends[callee], e.describe(now, time.Duration(u.cfg.Load().SlowStart)))
+		}
+	}
 }
 
 // describe needs ledger.mu.

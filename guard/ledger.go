@@ -13,6 +13,7 @@ import (
 const (
 	maxLeases  = 256  // knobs held at once
 	maxDeleted = 1024 // IDs remembered as deleted
+	maxFences  = 1024 // knobs of which the last write is remembered
 )
 
 // lease is a directive in force or on its way out.
@@ -102,9 +103,7 @@ func (l *ledger) remove(id string, epoch, seq uint64, atOnce bool) error {
 		if err := l.pass(epoch, seq, nil); err != nil {
 			return err
 		}
-		if len(l.deleted) < maxDeleted { // a late write of the same ID must not come back
-			l.deleted[id] = max(seq, l.deleted[id])
-		}
+		l.bury(id, seq)
 		return nil
 	}
 	if err := l.pass(epoch, seq, &k); err != nil {
@@ -118,6 +117,46 @@ func (l *ledger) remove(id string, epoch, seq uint64, atOnce bool) error {
 		l.lapse(held)
 	}
 	return nil
+}
+
+// bury remembers that an ID was deleted: a late write of it must not come back.
+// Where there are too many the oldest is forgotten, whose writes are the least
+// likely to be still under way.
+func (l *ledger) bury(id string, seq uint64) {
+	l.deleted[id] = max(seq, l.deleted[id])
+	if len(l.deleted) <= maxDeleted {
+		return
+	}
+	oldest := id
+	for other, at := range l.deleted {
+		if first := l.deleted[oldest]; at < first || at == first && other < oldest {
+			oldest = other
+		}
+	}
+	delete(l.deleted, oldest)
+}
+
+// fence remembers the last write of a knob. Of knobs that no directive holds only
+// so many are remembered, the latest ones.
+func (l *ledger) fence(k knob, epoch, seq uint64) {
+	l.fences[k] = fence{epoch, seq}
+	if len(l.fences) <= maxFences {
+		return
+	}
+	oldest, found := knob{}, false
+	for other, at := range l.fences {
+		_, held := l.leases[other]
+		if first := l.fences[oldest]; other != k && !held && (!found || at.seq < first.seq || at.seq == first.seq && other.compare(oldest) < 0) {
+			oldest, found = other, true
+		}
+	}
+	if found {
+		delete(l.fences, oldest)
+	}
+}
+
+func (k knob) compare(other knob) int {
+	return cmp.Or(cmp.Compare(k.kind, other.kind), cmp.Compare(k.callee, other.callee), cmp.Compare(k.name, other.name))
 }
 
 // pass lets a writer through that has not been superseded, and remembers it. A
@@ -143,7 +182,7 @@ func (l *ledger) pass(epoch, seq uint64, k *knob) error {
 		clear(l.deleted)
 	}
 	if k != nil {
-		l.fences[*k] = fence{epoch, seq}
+		l.fence(*k, epoch, seq)
 	}
 	return nil
 }
@@ -206,8 +245,7 @@ func (l *ledger) wake(held *lease, after time.Duration) {
 // sorted returns the leases in a fixed order; mu is held.
 func (l *ledger) sorted() []*lease {
 	return slices.SortedFunc(maps.Values(l.leases), func(a, b *lease) int {
-		x, y := a.directive, b.directive
-		return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Callee, y.Callee), cmp.Compare(x.Name, y.Name))
+		return a.directive.knob().compare(b.directive.knob())
 	})
 }
 

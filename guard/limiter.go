@@ -52,6 +52,22 @@ func (l *limiter) admit(now time.Time, p Priority) bool {
 	return true
 }
 
+// giveBack returns the token of a request that passed at now and that a later
+// limit has refused: x/time/rate takes less than nothing as more.
+func (l *limiter) giveBack(now time.Time, p Priority) {
+	if !l.on.Load() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.total != nil {
+		l.total.AllowN(now, -1)
+	}
+	if class := l.classes[p]; class != nil {
+		class.AllowN(now, -1)
+	}
+}
+
 // set puts the caps of p in force; nil lifts them all. A cap that is changed
 // keeps its tokens, a new one starts without any: it must not begin with a burst
 // into a service that is in trouble.

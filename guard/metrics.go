@@ -15,9 +15,11 @@ const (
 	overflow
 	timedOut
 	abandoned
+	dropped
+	unauthorized
 )
 
-var outcomeNames = [...]string{ok: "ok", failed: "error", shed: "shed", overflow: "rejected", timedOut: "timeout", abandoned: "abandoned"}
+var outcomeNames = [...]string{ok: "ok", failed: "error", shed: "shed", overflow: "rejected", timedOut: "timeout", abandoned: "abandoned", dropped: "dropped", unauthorized: "unauthorized"}
 
 var attemptNames = [...]string{"first", "retry"}
 
@@ -35,11 +37,17 @@ type metrics struct {
 	wait      prometheus.Histogram
 	workers   prometheus.Gauge
 	workTotal prometheus.Counter
+	arrivals  [priorities]prometheus.Counter
+	pressure  prometheus.Gauge
 
 	attempts   *prometheus.CounterVec
 	attemptDur *prometheus.HistogramVec
 	suppressed *prometheus.CounterVec
 	breaker    *prometheus.GaugeVec
+	opened     *prometheus.CounterVec
+	healthy    *prometheus.GaugeVec
+	flying     *prometheus.GaugeVec
+	answers    *prometheus.CounterVec
 
 	epoch      prometheus.Gauge
 	directives *prometheus.GaugeVec
@@ -68,12 +76,17 @@ func newMetrics(reg prometheus.Registerer, service string) *metrics {
 		inFlight:  gauge("guard_in_flight", "Requests being worked on.").WithLabelValues(),
 		waiting:   gauge("guard_queue_length", "Requests waiting for a worker.").WithLabelValues(),
 		workers:   gauge("guard_workers", "Bound on the requests worked on at once; 0 is none.").WithLabelValues(),
+		pressure:  gauge("guard_queue_pressure", "Whether the queue is under pressure: from its high mark down to its low mark.").WithLabelValues(),
 		workTotal: counter("guard_work_seconds_total", "Time spent in handlers.").WithLabelValues(),
 
 		attempts:   counter("guard_client_attempts_total", "Attempts to call a callee.", "callee", "attempt", "outcome"),
 		attemptDur: histogram("guard_client_request_duration_seconds", "Duration of one attempt until its response began.", "callee"),
 		suppressed: counter("guard_client_retries_suppressed_total", "Retries that the budget forbade.", "callee"),
-		breaker:    gauge("guard_breaker_state", "State of the circuit: 0 closed, 1 half-open, 2 open.", "callee"),
+		breaker:    gauge("guard_breaker_state", "State of the circuit: 0 closed, 1 half-open, 2 open. Callee is callee/backend where there are backends.", "callee"),
+		opened:     counter("guard_breaker_opened_total", "How often the circuit has opened.", "callee"),
+		healthy:    gauge("guard_backend_healthy", "Whether the active checks find the backend up; 1 where there are none.", "callee", "backend"),
+		flying:     gauge("guard_backend_in_flight", "Calls to a backend under way, until their responses have been read.", "callee", "backend"),
+		answers:    counter("guard_backend_attempts_total", "Attempts to call a backend.", "callee", "backend", "outcome"),
 
 		epoch:      gauge("guard_directive_epoch", "Highest accepted epoch.").WithLabelValues(),
 		directives: gauge("guard_directives", "Directives held or returning.", "kind"),
@@ -81,7 +94,9 @@ func newMetrics(reg prometheus.Registerer, service string) *metrics {
 		refused:    counter("guard_directives_refused_total", "Directives that were not accepted.", "reason"),
 	}
 	requests := counter("guard_requests_total", "Requests by how they ended.", "priority", "attempt", "outcome")
+	arrivals := counter("guard_arrivals_total", "Requests as they arrived, before anything was decided: the offered load.", "priority")
 	for p := range m.requests {
+		m.arrivals[p] = arrivals.WithLabelValues(Priority(p).String())
 		for a := range m.requests[p] {
 			for o := range m.requests[p][a] {
 				m.requests[p][a][o] = requests.WithLabelValues(Priority(p).String(), attemptNames[a], outcomeNames[o])
@@ -131,4 +146,64 @@ func (m *metrics) client(callee string) *clientMetrics {
 		}
 	}
 	return c
+}
+
+var breakerLevel = map[circuit]float64{circuitClosed: 0, circuitHalfOpen: 1, circuitOpen: 2}
+
+// breakerOf returns what exports the circuit with that label.
+func (m *metrics) breakerOf(label string) func(circuit, bool) {
+	before := circuitClosed
+	return func(s circuit, present bool) {
+		if !present {
+			m.breaker.DeleteLabelValues(label)
+			before = circuitClosed
+			return
+		}
+		m.breaker.WithLabelValues(label).Set(breakerLevel[s])
+		opened := m.opened.WithLabelValues(label)
+		if s == circuitOpen && before != circuitOpen {
+			opened.Inc()
+		}
+		before = s
+	}
+}
+
+// backendMetrics are the series of one backend.
+type backendMetrics struct {
+	attempts [len(attemptOutcomeNames)]prometheus.Counter
+	inFlight prometheus.Gauge
+	healthy  prometheus.Gauge
+}
+
+func (m *metrics) backend(callee, name string) *backendMetrics {
+	b := &backendMetrics{inFlight: m.flying.WithLabelValues(callee, name), healthy: m.healthy.WithLabelValues(callee, name)}
+	for o := range b.attempts {
+		if attemptOutcome(o) != attemptBreakerOpen { // which is of no backend
+			b.attempts[o] = m.answers.WithLabelValues(callee, name, attemptOutcomeNames[o])
+		}
+	}
+	b.setHealthy(true)
+	return b
+}
+
+func (b *backendMetrics) setHealthy(up bool) {
+	if up {
+		b.healthy.Set(1)
+	} else {
+		b.healthy.Set(0)
+	}
+}
+
+// dropBackend forgets the series of an endpoint that is no longer used. Calls to
+// it that are under way bring none of them back.
+func (m *metrics) dropBackend(callee string, e *endpoint) {
+	e.breaker.silence()
+	m.breaker.DeleteLabelValues(e.label)
+	if e.url == nil {
+		return
+	}
+	m.opened.DeleteLabelValues(e.label)
+	m.healthy.DeleteLabelValues(callee, e.name)
+	m.flying.DeleteLabelValues(callee, e.name)
+	m.answers.DeletePartialMatch(prometheus.Labels{"callee": callee, "backend": e.name})
 }

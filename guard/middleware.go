@@ -7,41 +7,83 @@ import (
 	"time"
 )
 
-// Middleware limits what reaches next: first the rate caps, then the bound on
-// concurrency with its queue, then the handling timeout. A request above a cap
-// gets 429, one above the queue's bound 503, both at once and with Retry-After;
-// one that is handled for too long gets 503.
+// Middleware limits what reaches next: first who sends it, then the limits and rate caps,
+// then the bound on concurrency with its queue, then the handling timeout. A
+// request without a valid proof gets 401, one above a cap 429, one above the
+// queue's bound 503, all at once; one whose caller has stopped waiting before
+// work began gets 504, one that is handled for too long 503.
 //
 // A request whose caller has gone keeps its place and is worked on, and counts as
 // abandoned, unless the configuration says drop_abandoned.
 func (g *Guard) Middleware(next http.Handler) http.Handler {
+	return g.middleware(next, func() bool { return g.cfg.Load().DropAbandoned })
+}
+
+func (g *Guard) middleware(next http.Handler, drop func() bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		arrived := g.clock.Now()
-		class, attempt := ParsePriority(r.Header.Get(PriorityHeader)), attemptOf(r.Header)
-		if !g.limiter.admit(arrived, class) {
-			g.metrics.count(class, attempt, shed)
-			refuse(w, http.StatusTooManyRequests, "rate cap reached")
+		c := call{guard: g, next: next, arrived: arrived, class: ParsePriority(r.Header.Get(PriorityHeader)), attempt: attemptOf(r.Header)}
+		g.metrics.arrivals[c.class].Inc()
+		r, known := g.authenticate(r)
+		if !known {
+			g.metrics.count(c.class, c.attempt, unauthorized)
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, "who calls is not known", http.StatusUnauthorized)
 			return
 		}
-		var leave <-chan struct{}
-		if g.cfg.DropAbandoned {
-			leave = r.Context().Done()
-		}
-		switch g.queue.acquire(leave) {
-		case rejected:
-			g.metrics.count(class, attempt, overflow)
-			refuse(w, http.StatusServiceUnavailable, "queue is full")
+		c.deadline = deadlineOf(r.Header, arrived)
+		if c.pastDeadline(arrived) {
+			c.dropped(w)
 			return
-		case gone:
-			g.metrics.count(class, attempt, abandoned)
-			return
-		case admitted:
 		}
-		began := g.clock.Now()
-		g.metrics.wait.Observe(began.Sub(arrived).Seconds())
-		call := &call{guard: g, next: next, arrived: arrived, began: began, class: class, attempt: attempt}
-		call.serve(w, r)
+		if !c.admits(w, r, drop()) {
+			return
+		}
+		if c.enter(w, r, drop()) {
+			c.serve(w, r)
+		}
 	})
+}
+
+// enter takes a worker, or answers for the request that gets none.
+func (c *call) enter(w http.ResponseWriter, r *http.Request, drop bool) bool {
+	g := c.guard
+	var leave <-chan struct{}
+	if drop {
+		leave = r.Context().Done()
+	}
+	v := g.queue.acquireUntil(leave, c.deadline)
+	if g.queue.pressed.Load() {
+		w.Header().Set(PressureHeader, "high")
+	}
+	c.began = g.clock.Now()
+	switch v {
+	case rejected:
+		g.metrics.count(c.class, c.attempt, overflow)
+		refuse(w, http.StatusServiceUnavailable, "queue is full")
+		return false
+	case gone, late:
+		c.dropped(w)
+		return false
+	case admitted:
+		if c.pastDeadline(c.began) || drop && r.Context().Err() != nil {
+			g.queue.release()
+			c.dropped(w)
+			return false
+		}
+	}
+	g.metrics.wait.Observe(max(0, c.began.Sub(c.arrived).Seconds()))
+	return true
+}
+
+func (c *call) pastDeadline(now time.Time) bool {
+	return !c.deadline.IsZero() && !now.Before(c.deadline)
+}
+
+// dropped answers a request whose caller no longer waits: no work was done.
+func (c *call) dropped(w http.ResponseWriter) {
+	c.guard.metrics.count(c.class, c.attempt, dropped)
+	http.Error(w, "nobody waits for an answer any longer", http.StatusGatewayTimeout)
 }
 
 func refuse(w http.ResponseWriter, status int, why string) {
@@ -53,17 +95,24 @@ func refuse(w http.ResponseWriter, status int, why string) {
 
 // call is one admitted request. It holds a worker.
 type call struct {
-	guard   *Guard
-	next    http.Handler
-	arrived time.Time
-	began   time.Time
-	class   Priority
-	attempt int
+	guard    *Guard
+	next     http.Handler
+	arrived  time.Time
+	began    time.Time
+	deadline time.Time // of the caller; zero is none
+	class    Priority
+	attempt  int
 }
 
 func (c *call) serve(w http.ResponseWriter, r *http.Request) {
 	caller := r.Context()
-	r = r.WithContext(WithPriority(caller, c.class))
+	ctx := WithPriority(caller, c.class)
+	if !c.deadline.IsZero() {
+		within, done := withDeadline(ctx, c.guard.clock, c.deadline)
+		defer done()
+		ctx = within
+	}
+	r = r.WithContext(ctx)
 	if limit := time.Duration(c.guard.timeout.Load()); limit > 0 {
 		c.serveWithin(caller, limit, w, r)
 		return
@@ -86,7 +135,7 @@ func (c *call) release() {
 
 func (c *call) answered(caller context.Context, bad bool) {
 	switch {
-	case caller.Err() != nil:
+	case caller.Err() != nil, c.pastDeadline(c.guard.clock.Now()):
 		c.count(abandoned)
 	case bad:
 		c.count(failed)

@@ -182,17 +182,17 @@ func TestAbandonedWorkIsDoneUnlessDropped(t *testing.T) {
 			synctest.Wait()
 			leave()
 			synctest.Wait()
-			waiting, wantWork := 1.0, int64(2)
+			waiting, wantWork, end := 1.0, int64(2), abandoned
 			if drop {
-				waiting, wantWork = 0, 1
+				waiting, wantWork, end = 0, 1, dropped
 			}
 			if got := testutil.ToFloat64(g.metrics.waiting); got != waiting {
 				t.Errorf("drop %v: %v wait after the caller left, want %v", drop, got, waiting)
 			}
 			time.Sleep(time.Minute)
 			synctest.Wait()
-			if worked.Load() != wantWork || counted(g, Normal, 0, abandoned) != 1 || counted(g, Normal, 0, ok) != 1 {
-				t.Errorf("drop %v: %d were worked on, %v counted as abandoned", drop, worked.Load(), counted(g, Normal, 0, abandoned))
+			if worked.Load() != wantWork || counted(g, Normal, 0, end) != 1 || counted(g, Normal, 0, ok) != 1 {
+				t.Errorf("drop %v: %d were worked on, %v counted as %s", drop, worked.Load(), counted(g, Normal, 0, end), outcomeNames[end])
 			}
 			want := 10 * float64(wantWork)
 			if got := testutil.ToFloat64(g.metrics.workTotal); got != want {

@@ -64,6 +64,9 @@ func PriorityFrom(ctx context.Context) (Priority, bool) {
 	return p, ok
 }
 
+// maxAttempt bounds what is counted on from a caller's number, which can be any.
+const maxAttempt = 1000
+
 // attemptOf reads how many attempts came before this one; what cannot be read
 // counts as a first attempt.
 func attemptOf(h http.Header) int {

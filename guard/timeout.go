@@ -1,10 +1,12 @@
 package guard
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"sync"
@@ -17,16 +19,19 @@ import (
 func (c *call) serveWithin(caller context.Context, limit time.Duration, w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancelCause(r.Context())
 	over := make(chan struct{})
-	stop := c.guard.clock.AfterFunc(limit, func() {
-		cancel(context.DeadlineExceeded)
-		close(over)
-	})
 	late := &lateWriter{w: w, header: make(http.Header)}
+	stop := c.guard.clock.AfterFunc(limit, func() {
+		if late.cut() { // first: what a handler does because it was cancelled is no answer
+			close(over)
+			cancel(context.DeadlineExceeded)
+		}
+	})
 	done := make(chan any, 1) // what the handler panicked with, or nil
 	go func() {
 		defer cancel(nil)
 		defer func() {
 			p := recover()
+			late.complete()
 			c.release()
 			if cause, _ := p.(error); p != nil && !errors.Is(cause, http.ErrAbortHandler) && late.isOver() {
 				c.guard.log.Error("handler panicked after its timeout", "panic", p, "stack", string(debug.Stack()))
@@ -35,26 +40,34 @@ func (c *call) serveWithin(caller context.Context, limit time.Duration, w http.R
 		}()
 		c.next.ServeHTTP(late, r.WithContext(ctx))
 	}()
+	var p any
 	select {
-	case p := <-done:
+	case p = <-done:
 		stop()
-		c.answered(caller, p != nil || late.code >= http.StatusInternalServerError)
-		if p != nil {
-			panic(p)
-		}
-		late.finish()
 	case <-over:
-		begun := late.end()
-		if caller.Err() != nil {
-			c.count(abandoned)
-		} else {
-			c.count(timedOut)
-		}
-		if begun { // a cut response must not look like a whole one
-			panic(http.ErrAbortHandler)
-		}
-		refuse(w, http.StatusServiceUnavailable, "handling took too long")
 	}
+	if late.isOver() { // which decides, because both can have come
+		c.tooLate(caller, w, late.begun())
+		return
+	}
+	c.answered(caller, p != nil || late.code >= http.StatusInternalServerError)
+	if p != nil {
+		panic(p)
+	}
+	late.handOver()
+}
+
+// tooLate answers for a handler that was cut off.
+func (c *call) tooLate(caller context.Context, w http.ResponseWriter, begun bool) {
+	if caller.Err() != nil {
+		c.count(abandoned)
+	} else {
+		c.count(timedOut)
+	}
+	if begun { // a cut response must not look like a whole one
+		panic(http.ErrAbortHandler)
+	}
+	refuse(w, http.StatusServiceUnavailable, "handling took too long")
 }
 
 // lateWriter passes a response on until its time is over; from then on it
@@ -62,10 +75,11 @@ func (c *call) serveWithin(caller context.Context, limit time.Duration, w http.R
 type lateWriter struct {
 	header http.Header
 
-	mu   sync.Mutex
-	w    http.ResponseWriter
-	code int
-	over bool
+	mu    sync.Mutex
+	w     http.ResponseWriter
+	code  int
+	over  bool // cut off
+	whole bool // the handler has returned or has taken the connection, and can no longer be cut off
 }
 
 func (l *lateWriter) Header() http.Header { return l.header }
@@ -80,11 +94,24 @@ func (l *lateWriter) writeHeader(code int) {
 	if l.over || l.code != 0 {
 		return
 	}
-	if code >= 200 || code == http.StatusSwitchingProtocols {
-		l.code = code
+	if code < 200 && code != http.StatusSwitchingProtocols {
+		l.inform(code)
+		return
 	}
+	l.code = code
 	maps.Copy(l.w.Header(), l.header)
 	l.w.WriteHeader(code)
+}
+
+// inform sends an informational answer such as early hints, whose header is not
+// that of the answer to come.
+func (l *lateWriter) inform(code int) {
+	h := l.w.Header()
+	before := maps.Clone(h)
+	maps.Copy(h, l.header)
+	l.w.WriteHeader(code)
+	clear(h)
+	maps.Copy(h, before)
 }
 
 func (l *lateWriter) Write(b []byte) (int, error) {
@@ -125,12 +152,32 @@ func (l *lateWriter) Flush() {
 	_ = http.NewResponseController(l.w).Flush()
 }
 
-// end cuts the handler off and reports whether its response had begun.
-func (l *lateWriter) end() bool {
+// Hijack hands the connection over. It then lives as long as its two ends want,
+// as one does that is upgraded without a timeout.
+func (l *lateWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.over = true
-	return l.code != 0
+	if l.over {
+		return nil, nil, http.ErrHandlerTimeout
+	}
+	conn, rw, err := http.NewResponseController(l.w).Hijack()
+	l.whole = l.whole || err == nil
+	return conn, rw, err
+}
+
+// cut cuts the handler off and reports whether it was in time.
+func (l *lateWriter) cut() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = !l.whole
+	return l.over
+}
+
+// complete says that the handler has returned.
+func (l *lateWriter) complete() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.whole = true
 }
 
 func (l *lateWriter) isOver() bool {
@@ -139,9 +186,15 @@ func (l *lateWriter) isOver() bool {
 	return l.over
 }
 
-// finish hands over what the handler left in the header: all of it where it
+func (l *lateWriter) begun() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.code != 0
+}
+
+// handOver passes on what the handler left in the header: all of it where it
 // wrote nothing, the trailers else.
-func (l *lateWriter) finish() {
+func (l *lateWriter) handOver() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	maps.Copy(l.w.Header(), l.header)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -62,17 +63,20 @@ type transport struct {
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	src, err := newSource(r, t.retryable(r))
 	if err != nil {
-		return nil, fmt.Errorf("call %s: read request body: %w", t.up.callee, err)
+		return nil, fmt.Errorf("call %s: %w", t.up.callee, err)
 	}
 	defer src.close()
 	t.up.budget.first(t.guard.clock.Now())
+	var last *endpoint
 	for n := 0; ; n++ {
 		out, err := src.request(n)
 		if err != nil {
 			return nil, fmt.Errorf("call %s: read request body: %w", t.up.callee, err)
 		}
-		resp, retry, err := t.attempt(out, n)
-		if !retry || n >= t.up.cfg.Retries || !src.replayable || r.Context().Err() != nil {
+		setBudget(out.Context(), out.Header, t.guard.clock.Now())
+		resp, retry, at, err := t.attempt(src, out, n, last)
+		last = at
+		if !retry || n >= t.up.cfg.Load().Retries || !src.replayable || r.Context().Err() != nil {
 			return resp, err
 		}
 		if !t.up.budget.take(t.guard.clock.Now()) {
@@ -89,86 +93,115 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (t *transport) retryable(r *http.Request) bool {
-	if t.up.cfg.Retries == 0 {
+	cfg := t.up.cfg.Load()
+	if cfg.Retries == 0 {
 		return false
 	}
 	switch r.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
 		return true
 	}
-	return t.up.cfg.RetryUnsafe || r.Header.Get("Idempotency-Key") != ""
+	return cfg.RetryUnsafe || r.Header.Get("Idempotency-Key") != ""
 }
 
-// attempt sends one request and says whether another try could help.
-func (t *transport) attempt(r *http.Request, n int) (resp *http.Response, retry bool, err error) {
+// attempt sends one request, to another backend than last if it can, and says
+// whether another try could help.
+func (t *transport) attempt(src *source, r *http.Request, n int, last *endpoint) (resp *http.Response, retry bool, to *endpoint, err error) {
 	kind := min(n, 1)
-	p, allowed := t.up.breaker.allow()
+	began := t.guard.clock.Now()
+	to, p, allowed := pick(t.up.all(), began, time.Duration(t.up.cfg.Load().SlowStart), last, t.guard.jitter)
 	if !allowed {
 		t.up.metrics.attempts[kind][attemptBreakerOpen].Inc()
 		closeBody(r)
-		return nil, false, fmt.Errorf("call %s: %w", t.up.callee, ErrBreakerOpen)
+		return nil, false, last, fmt.Errorf("call %s: %w", t.up.callee, ErrBreakerOpen)
 	}
+	if to.url != nil {
+		r.URL.Scheme, r.URL.Host = to.url.Scheme, to.url.Host // the request and its URL are a copy
+	}
+	to.begin()
 	settled := false
 	defer func() {
 		if !settled { // next panicked
-			t.up.breaker.giveBack(p)
+			to.breaker.giveBack(p)
+			to.end(t.guard.clock.Now(), 0, false)
 		}
 	}()
 	caller := r.Context()
+	if resp, err = t.send(caller, r); err != nil {
+		err = src.blame(err)
+	}
+	now := t.guard.clock.Now()
+	took := max(0, now.Sub(began))
+	t.up.metrics.duration.Observe(took.Seconds())
+	settled = true
+	what, view, retry := t.judge(caller, resp, err)
+	t.up.metrics.attempts[kind][what].Inc()
+	if view == nothing {
+		to.breaker.giveBack(p)
+	} else {
+		to.breaker.settle(now, p, view == good)
+	}
+	if to.metrics != nil {
+		to.metrics.attempts[what].Inc()
+	}
+	if err != nil {
+		to.end(now, took, false)
+		return nil, retry, to, err
+	}
+	over := sync.OnceFunc(func() { to.end(t.guard.clock.Now(), took, view == good) })
+	resp.Body = wrapBody(resp, over)
+	return resp, retry, to, nil
+}
+
+// send makes one attempt within the callee's timeout, its response's body
+// included.
+func (t *transport) send(caller context.Context, r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(caller)
 	stop := func() bool { return true }
 	limit := time.Duration(t.up.timeout.Load())
 	if limit > 0 {
 		stop = t.guard.clock.AfterFunc(limit, func() { cancel(&TimeoutError{t.up.callee, limit}) })
 	}
-	began := t.guard.clock.Now()
-	resp, err = t.next.RoundTrip(r.WithContext(ctx))
-	t.up.metrics.duration.Observe(max(0, t.guard.clock.Now().Sub(began).Seconds()))
+	resp, err := t.next.RoundTrip(r.WithContext(ctx))
 	if err != nil {
 		stop()
 		if late := (*TimeoutError)(nil); errors.As(context.Cause(ctx), &late) && caller.Err() == nil {
 			err = late
 		}
 		cancel(nil)
-	} else {
-		if resp.StatusCode == http.StatusSwitchingProtocols {
-			stop() // the connection now lives as long as its two ends want
-		}
-		resp.Body = wrapBody(resp, func() { stop(); cancel(nil) })
+		return nil, err
 	}
-	settled = true
-	return resp, t.settle(caller, p, kind, resp, err), err
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		stop() // the connection now lives as long as its two ends want
+	}
+	resp.Body = wrapBody(resp, func() { stop(); cancel(nil) })
+	return resp, nil
 }
 
-// settle tells metrics and breaker how an attempt ended, and reports whether it
+// judge says how an attempt ended, what that means to the breaker and whether it
 // may be retried. The callee's health is not judged by what the caller did: 4xx
-// answers and calls that the caller cancelled never count against it.
-func (t *transport) settle(caller context.Context, p permit, kind int, resp *http.Response, err error) bool {
-	count := &t.up.metrics.attempts[kind]
+// answers and calls that the caller cancelled never count against it, unless the
+// configuration says so.
+func (t *transport) judge(caller context.Context, resp *http.Response, err error) (attemptOutcome, opinion, bool) {
+	j := t.up.judge.Load()
 	switch {
 	case err == nil && resp.StatusCode >= http.StatusInternalServerError:
-		count[attemptError].Inc()
-		t.up.breaker.settle(p, false)
-		return resp.StatusCode != http.StatusNotImplemented
+		return attemptError, j.status(resp.StatusCode), resp.StatusCode != http.StatusNotImplemented
 	case err == nil && resp.StatusCode == http.StatusTooManyRequests:
-		count[attemptError].Inc()
-		t.up.breaker.settle(p, true)
-		return false
+		return attemptError, j.status(resp.StatusCode), false
 	case err == nil:
-		count[attemptOK].Inc()
-		t.up.breaker.settle(p, true)
-		return false
-	case errors.Is(caller.Err(), context.Canceled):
-		count[attemptError].Inc()
-		t.up.breaker.giveBack(p)
-		return false
-	case isTimeout(err):
-		count[attemptTimeout].Inc()
-	default:
-		count[attemptError].Inc()
+		return attemptOK, j.status(resp.StatusCode), false
+	case cancelled(caller), errors.Is(err, errRequestBody):
+		return attemptError, j.err(caller, err), false
+	case isTimeout(err) || caller.Err() != nil:
+		return attemptTimeout, j.err(caller, err), true
 	}
-	t.up.breaker.settle(p, false)
-	return true
+	return attemptError, j.err(caller, err), true
+}
+
+// cancelled reports whether the caller gave up, rather than ran out of time.
+func cancelled(caller context.Context) bool {
+	return errors.Is(caller.Err(), context.Canceled) && !errors.Is(context.Cause(caller), context.DeadlineExceeded)
 }
 
 func isTimeout(err error) bool {
@@ -178,7 +211,7 @@ func isTimeout(err error) bool {
 
 // pause waits before retry n+1: between half and all of a back-off that doubles.
 func (t *transport) pause(ctx context.Context, n int) error {
-	base := time.Duration(t.up.cfg.Backoff) << min(n, 6)
+	base := time.Duration(t.up.cfg.Load().Backoff) << min(n, 6)
 	d := base/2 + time.Duration(t.guard.jitter()*float64(base/2))
 	if d <= 0 {
 		return nil
@@ -204,6 +237,6 @@ func discard(body io.ReadCloser) {
 
 func setAttempt(h http.Header, n int) {
 	if n > 0 {
-		h.Set(AttemptHeader, strconv.Itoa(attemptOf(h)+n))
+		h.Set(AttemptHeader, strconv.Itoa(min(attemptOf(h), maxAttempt)+n))
 	}
 }

@@ -451,8 +451,8 @@ func TestTransportSettlesEachPermitOnce(t *testing.T) {
 		g := newTestGuard(t, callerConfig(Upstream{Breaker: &b}))
 		_, _ = get(t, t.Context(), g.Transport("ledger", &callee{script: []int{500}}), "GET", nil)
 		time.Sleep(time.Duration(b.Open))
-		cb := &g.upstream("ledger").breaker
-		held, _ := cb.allow() // another probe, under way all the time
+		cb := &g.upstream("ledger").all()[0].breaker
+		held, _ := cb.allow(time.Now()) // another probe, under way all the time
 		check := func(when string, successes int) {
 			t.Helper()
 			if cb.outstanding != 1 || cb.successes != successes || g.state().Breakers["ledger"] != "half-open" {
@@ -475,7 +475,7 @@ func TestTransportSettlesEachPermitOnce(t *testing.T) {
 		cancel()
 		_, _ = get(t, ctx, g.Transport("ledger", &callee{script: []int{-1}}), "GET", nil)
 		check("after the caller cancelled", 1)
-		cb.settle(held, false)
+		cb.settle(time.Now(), held, false)
 		if got := g.state().Breakers["ledger"]; got != "open" {
 			t.Errorf("after a bad probe: %s", got)
 		}

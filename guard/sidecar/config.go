@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -23,9 +26,22 @@ func loadConfig(path string) (guard.Config, error) {
 	}
 	cfg, err := parseConfig(data)
 	if err != nil {
-		return guard.Config{}, fmt.Errorf("%s:%w", path, err)
+		return guard.Config{}, inFile(path, err)
 	}
 	return cfg, nil
+}
+
+// inFile puts the file's name before each fault.
+func inFile(path string, err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return fmt.Errorf("%s:%w", path, err)
+	}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, fmt.Errorf("%s:%w", path, one))
+	}
+	return errors.Join(all...)
 }
 
 func parseConfig(data []byte) (guard.Config, error) {
@@ -41,9 +57,59 @@ func parseConfig(data []byte) (guard.Config, error) {
 		return guard.Config{}, placed(data, err)
 	}
 	if err := cfg.Validate(); err != nil {
-		return guard.Config{}, fmt.Errorf(" %w", err)
+		return guard.Config{}, located(data, err)
 	}
 	return cfg, nil
+}
+
+// located gives each fault of content the line and column of its key, or of the
+// nearest key above one that is missing.
+func located(data []byte, err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	file, parseErr := parser.ParseBytes(data, 0)
+	if !ok || parseErr != nil || len(file.Docs) == 0 {
+		return fmt.Errorf(" %w", err)
+	}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		line, column := 1, 1
+		if f := (*guard.Fault)(nil); errors.As(one, &f) {
+			line, column = position(file, f.Path)
+		}
+		all = append(all, fmt.Errorf("%d:%d: %w", line, column, one))
+	}
+	return errors.Join(all...)
+}
+
+// position finds a key by its path, such as upstreams.ledger.backends[0].url.
+func position(file *ast.File, path string) (line, column int) {
+	line, column = 1, 1
+	node := file.Docs[0].Body
+	for _, step := range steps(path) {
+		switch n := node.(type) {
+		case *ast.MappingNode:
+			i := slices.IndexFunc(n.Values, func(v *ast.MappingValueNode) bool { return v.Key.GetToken().Value == step })
+			if i < 0 {
+				return line, column
+			}
+			at := n.Values[i].Key.GetToken().Position
+			line, column, node = at.Line, at.Column, n.Values[i].Value
+		case *ast.SequenceNode:
+			i, err := strconv.Atoi(step)
+			if err != nil || i < 0 || i >= len(n.Values) {
+				return line, column
+			}
+			node = n.Values[i]
+			line, column = node.GetToken().Position.Line, node.GetToken().Position.Column
+		default:
+			return line, column
+		}
+	}
+	return line, column
+}
+
+func steps(path string) []string {
+	return strings.Split(strings.NewReplacer("[", ".", "]", "").Replace(path), ".")
 }
 
 // placed gives a fault its line and column where the decoder did not: it loses
@@ -63,7 +129,9 @@ func placed(data []byte, err error) error {
 	return fmt.Errorf(" %w", err)
 }
 
-var durationKeys = map[string]bool{"timeout": true, "every": true, "backoff": true, "open": true, "window": true}
+var durationKeys = map[string]bool{"timeout": true, "every": true, "backoff": true, "open": true, "window": true,
+	"max_open": true, "slow_start": true, "interval": true,
+}
 
 // durationVisitor finds the first duration that cannot be read.
 type durationVisitor struct {

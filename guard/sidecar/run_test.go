@@ -78,7 +78,7 @@ func TestSidecarStory(t *testing.T) {
 	go func() {
 		exited <- run(ctx, []string{
 			"--config.file", write(t, config), "--upstream", service.URL, "--listen", "127.0.0.1:0", "--control.listen", "127.0.0.1:0",
-		}, io.Discard, &stderr, func(a addresses) { ready <- a })
+		}, io.Discard, &stderr, nil, func(a addresses) { ready <- a })
 	}()
 	at := <-ready
 	front, back := "http://"+at.proxy.String(), "http://"+at.control.String()
@@ -158,7 +158,7 @@ func TestSidecarUsage(t *testing.T) {
 		"help":        {[]string{"--help"}, exitOK, "--control.listen"},
 	} {
 		var out bytes.Buffer
-		if code := run(t.Context(), c.args, &out, &out, nil); code != c.code || !strings.Contains(out.String(), c.says) {
+		if code := run(t.Context(), c.args, &out, &out, nil, nil); code != c.code || !strings.Contains(out.String(), c.says) {
 			t.Errorf("%s: exit %d, want %d; says\n%s", name, code, c.code, out.String())
 		}
 	}
