@@ -39,6 +39,9 @@ func (a *Agent) move(t *turn, inc *sre.Incident) bool {
 	if inc.State == sre.Escalated && a.owed(inc) {
 		return a.fire(t, inc, evUndo)
 	}
+	if inc.Order != nil {
+		return a.whileOrdered(t, inc) // with or without sight
+	}
 	if inc.MergedInto != "" && !mustUndo(inc) && a.book.machines[inc.ID].can(evMerge) {
 		delete(a.alone, inc.ID)
 		return a.fire(t, inc, evMerge)
@@ -259,6 +262,9 @@ func (a *Agent) enter(t *turn, inc *sre.Incident, e event, step int, p pass) boo
 // trouble is the error ratio over the entry services, weighted by traffic, and
 // whether there is any reading to tell it by.
 func trouble(t *turn) (ratio float64, known bool) {
+	if t.snap == nil {
+		return 0, false
+	}
 	var failed, all float64
 	for _, e := range t.snap.Graph.Entries() {
 		errors, load := t.snap.ErrorRatio(e), t.snap.Value(e, sre.Traffic, sre.PerSecond)
@@ -322,7 +328,7 @@ func (a *Agent) confidence(t *turn, inc *sre.Incident) sre.Confidence {
 func (a *Agent) question(t *turn, inc *sre.Incident) gate.Question {
 	q := gate.Question{
 		Now: t.now, Incident: inc, Plan: inc.Plan, SourceUp: t.seeing, WarmUp: a.warm, Services: a.fleet,
-		Pauses: a.book.pauses, Held: a.book.held(), LastHour: a.book.lastHour(t.now), Simulated: a.exec.DryRun(),
+		Pauses: a.book.pauses, Held: a.book.held(), LastHour: a.book.lastHour(t.now), Levers: a.caps, Simulated: a.exec.DryRun(),
 	}
 	for _, w := range t.wants {
 		if w.inc == inc {

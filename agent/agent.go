@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/sreagent/sreagent/agent/control"
 	"github.com/sreagent/sreagent/agent/executor"
 	"github.com/sreagent/sreagent/agent/gate"
 	"github.com/sreagent/sreagent/detectors"
@@ -98,6 +99,9 @@ func newWith(cfg Config, ports Ports, m mind) (*Agent, error) {
 	if err := ports.validate(); err != nil {
 		return nil, err
 	}
+	if ports.Laws == nil {
+		ports.Laws = control.Named
+	}
 	if cfg.Interval <= 0 {
 		return nil, fmt.Errorf("agent: interval %s is not positive", cfg.Interval)
 	}
@@ -166,7 +170,7 @@ func (a *Agent) takeReload() {
 		}
 		a.cfg.Policy, a.cfg.Timing, a.cfg.Digest = cfg.Policy, cfg.Timing, cfg.Digest
 		a.gate = gate.New(cfg.Policy)
-		a.exec = executor.New(executor.Config{DryRun: cfg.Policy.DryRun, Timeout: cfg.Timing.Lever, Width: 8}, a.ports.Levers)
+		a.exec = a.exec.With(executor.Config{DryRun: cfg.Policy.DryRun, Timeout: cfg.Timing.Lever, Width: 8})
 		a.caps = nil
 		if cfg.Runbooks != nil {
 			a.cfg.Runbooks = cfg.Runbooks

@@ -398,10 +398,14 @@ func hard(i sre.Incident) any {
 		Epoch         uint64
 		By            string
 		Expires, Till time.Time
+		Params        sre.Params
+		Moving        sre.Params
+		Tried         time.Time
+		Manual        string
 	}
 	var levers []lever
 	for _, m := range i.Mitigations {
-		levers = append(levers, lever{m.Action.ID, m.Phase, m.Before, m.Epoch, m.Permit.By, m.Expires, m.RenewTill})
+		levers = append(levers, lever{m.Action.ID, m.Phase, m.Before, m.Epoch, m.Permit.By, m.Expires, m.RenewTill, m.Action.Params, m.Moving, m.TriedAt, m.Manual})
 	}
 	return []any{i.ID, i.State, i.Step, i.Attempt, i.Plan, i.Approval, i.Tried, i.MergedInto, i.Reopened, i.Recurrences, i.Rekeys, levers}
 }

@@ -153,7 +153,7 @@ func (b *book) operator(r sre.Record) {
 		b.pause(sre.Pause{Name: r.Operator.Name, By: r.Operator.By, Reason: r.Operator.Reason, Since: r.At})
 	case sre.InputResume:
 		b.resume(r.Operator.Name)
-	case sre.InputApprove, sre.InputReject, sre.InputClose, sre.InputUndo:
+	case sre.InputApprove, sre.InputReject, sre.InputClose, sre.InputUndo, sre.InputSwitch:
 	}
 }
 
@@ -190,6 +190,10 @@ func (b *book) intend(r sre.Record) error {
 		b.applied = append(b.applied, r.At)
 	case sre.ToRenew:
 		m.Epoch, m.Expires = r.Intent.Epoch, r.Intent.Expires
+		m.Control = cmp.Or(r.Intent.Control, m.Control)
+	case sre.ToAdjust:
+		m.Epoch, m.Expires, m.Moving = r.Intent.Epoch, r.Intent.Expires, r.Intent.Action.Params
+		m.Control = cmp.Or(r.Intent.Control, m.Control)
 	case sre.ToRevert:
 		m.Phase = sre.Undoing
 	}
@@ -219,13 +223,38 @@ func settle(inc *sre.Incident, m *sre.Mitigation, r sre.ResultRecord, at time.Ti
 			m.Expires = r.State.Expires // the enforcer knows better what arrived
 		}
 	}
+	settleMove(m, r)
 	m.Phase, m.Err = r.Phase, r.Err
-	if r.Purpose == sre.ToRenew && r.Code != "" {
+	if keeps(r.Purpose) && r.Code != "" && r.Phase == sre.InEffect {
 		m.Expires = at // not renewed as far as is known: tried again at the next tick
 	}
 	if r.Purpose == sre.ToRevert {
 		m.Attempts++
+		m.TriedAt = at
 	}
+	switch r.Phase {
+	case sre.Lost:
+		m.Manual = cmp.Or(r.Manual, m.Manual)
+	case sre.InEffect, sre.Undone, sre.Lapsed:
+		m.Manual = "" // nothing is left to do by hand
+	case sre.NotStarted, sre.Intended, sre.Undoing, sre.Failed, sre.Released, sre.Simulated:
+	}
+}
+
+// settleMove follows what a control law has sent: an answer, or what is read at
+// the target, says with which settings the action is in force. Where neither
+// does, the move stays open until a probe.
+func settleMove(m *sre.Mitigation, r sre.ResultRecord) {
+	switch {
+	case m.Moving == nil:
+		return
+	case r.Phase != sre.InEffect: // gone, or being undone
+	case r.Purpose == sre.ToAdjust && r.Code == "" && (!r.Probed || m.Moving.Near(r.State.Current)):
+		m.Action.Params = m.Moving
+	case r.Code == sre.CodeUnknown || r.Purpose != sre.ToAdjust && r.Probed:
+		return
+	}
+	m.Moving = nil
 }
 
 // lease is how long an action may be kept in force in all.

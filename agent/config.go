@@ -8,6 +8,7 @@ import (
 	"github.com/sreagent/sreagent/diagnosis"
 	"github.com/sreagent/sreagent/learner"
 	"github.com/sreagent/sreagent/runbooks"
+	"github.com/sreagent/sreagent/sre"
 )
 
 // Config is everything that shapes the agent's behaviour. The daemon and a
@@ -24,6 +25,10 @@ type Config struct {
 	Learner   learner.Config
 	Runbooks  *runbooks.Library
 
+	// Switches are the kill switches that people may flip; the role of each
+	// stands in it.
+	Switches []sre.Switch
+
 	WarmUp     time.Duration // history to read before the first tick
 	WarmUpStep time.Duration
 }
@@ -37,7 +42,7 @@ type Timing struct {
 	EscalatedFor time.Duration // quiet time after which an escalated incident that levers were moved for closes itself
 	ReapplyProbe int           // ticks in which an unknown lever may become known
 	UndoAttempts int           // reverts tried before a human is given the command
-	Lever        time.Duration // deadline of one call to a lever
+	Lever        time.Duration // deadline of one call to a lever; 0 for none, where levers are simulated and the speed of the machine must decide nothing
 }
 
 // DefaultTiming suits ticks of 10 to 60 s. SubsideAfter is short, since closing

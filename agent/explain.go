@@ -23,7 +23,7 @@ func (a *Agent) explain(t *turn, inc *sre.Incident) {
 	n, _ := notice(inc)
 	e.Summary = n.Title + ": " + n.Text
 	switch {
-	case !t.seeing:
+	case !t.seeing && inc.Order == nil:
 		e.Summary = n.Title + ": blind, so nothing is done: " + a.seen.Err
 	case inc.State == sre.Suspected:
 		e.Summary = n.Title + fmt.Sprintf(": suspected for %s, diagnosed after %s", t.now.Sub(inc.StateSince).Round(time.Second), a.cfg.Timing.SuspectFor)
@@ -45,7 +45,7 @@ func (a *Agent) explain(t *turn, inc *sre.Incident) {
 // waits says what an incident whose cure is under way waits for, where that is
 // not plain from its state.
 func (a *Agent) waits(t *turn, inc *sre.Incident) string {
-	if !t.seeing || inc.Plan == nil || len(inc.InForce()) == 0 {
+	if !t.seeing || inc.Order != nil || inc.Plan == nil || len(inc.InForce()) == 0 {
 		return ""
 	}
 	switch inc.State {

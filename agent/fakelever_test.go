@@ -21,9 +21,12 @@ type fakeLever struct {
 	apply   func(a sre.Action) error
 	revert  func(a sre.Action) error
 	probe   func(a sre.Action) error
-	lateBy  bool // apply works, but the answer is lost
-	stays   bool // it holds no lease: what is applied stays until it is reverted
-	foreign bool // somebody else has moved it since
+	person  string // who stood behind the last apply
+	detail  string // of every probe
+	lateBy  bool   // apply works, but the answer is lost
+	stays   bool   // it holds no lease: what is applied stays until it is reverted
+	foreign bool   // somebody else has moved it since
+	honest  bool   // a probe tells the setting that is in force, and an action holds with its own only
 }
 
 type effect struct {
@@ -38,6 +41,7 @@ func newFakeLever(w *world) *fakeLever {
 func (l *fakeLever) Describe(context.Context) (sre.Capability, error) {
 	return sre.Capability{Name: "fake", Kinds: []sre.KindSpec{
 		{Kind: sre.RetryBudget, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
+		{Kind: sre.KillSwitch, Reversible: true, Params: []sre.ParamSpec{{Name: "percent", Type: "number", Max: 100}, {Name: "drill", Type: "bool"}}},
 		{Kind: sre.Shed, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
 	}}, nil
 }
@@ -62,7 +66,10 @@ func (l *fakeLever) Probe(_ context.Context, a sre.Action) (sre.TargetState, err
 	if l.foreign {
 		return sre.TargetState{Foreign: true, Owner: "somebody", Current: sre.Params{"ratio": 7.0}}, nil
 	}
-	return sre.TargetState{InEffect: in, Current: sre.Params{"ratio": 3.0}, Epoch: l.epoch, Expires: l.effects[a.ID].expires}, nil
+	if in && l.honest {
+		return sre.TargetState{InEffect: a.Params.Near(l.effects[a.ID].action.Params), Owner: a.ID, Current: l.effects[a.ID].action.Params, Epoch: l.epoch, Expires: l.effects[a.ID].expires}, nil
+	}
+	return sre.TargetState{InEffect: in, Current: sre.Params{"ratio": 3.0}, Epoch: l.epoch, Expires: l.effects[a.ID].expires, Detail: l.detail}, nil
 }
 
 func (l *fakeLever) Apply(_ context.Context, d sre.Directive) error {
@@ -77,7 +84,7 @@ func (l *fakeLever) Apply(_ context.Context, d sre.Directive) error {
 	if d.Epoch < l.epoch {
 		return sre.Refusedf("epoch %d is stale, %d was seen", d.Epoch, l.epoch)
 	}
-	l.epoch = d.Epoch
+	l.epoch, l.person = d.Epoch, d.Approved
 	l.lapse()
 	if _, in := l.effects[d.Action.ID]; !in {
 		l.fresh[d.Action.ID]++

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sreagent/sreagent/agent/control"
 	"github.com/sreagent/sreagent/agent/gate"
 	"github.com/sreagent/sreagent/learner"
 	"github.com/sreagent/sreagent/runbooks"
@@ -136,6 +139,10 @@ type fakeMind struct {
 	burns      []sre.Burn
 	looked     []time.Time // at which snapshots
 	learned    []sre.OutcomeRecord
+	law        string         // of every action
+	levers     []string       // one step each, of one action
+	kind       sre.ActionKind // of every action, where set
+	params     sre.Params
 }
 
 func (m *fakeMind) Detect(s *sre.Snapshot, _ []bool) []sre.Precursor {
@@ -206,7 +213,7 @@ func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 	}
 	p := &sre.Plan{Runbook: "storm", Version: "1", Risk: sre.LowRisk, Cause: cause, Hold: 5 * time.Second, LiftGap: 3 * time.Second,
 		Relapse: sre.Check{Expr: "sick"}}
-	kinds := []sre.ActionKind{sre.RetryBudget, sre.Shed}
+	kinds := []sre.ActionKind{sre.RetryBudget, sre.Shed, sre.Shed}
 	for i := range m.steps {
 		p.Steps = append(p.Steps, sre.Step{
 			Name: "step " + string(kinds[i]), Reversible: true, OnFail: sre.NextStep, Lease: m.lease,
@@ -216,7 +223,15 @@ func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 				fakeAction(f, i, 1, kinds[i], "api"),
 			},
 		})
+		if m.levers != nil {
+			p.Steps[i].Actions = p.Steps[i].Actions[:1]
+			p.Steps[i].Actions[0].Target = sre.Target{Lever: m.levers[i], Service: []string{"web", "api", "db"}[i]}
+		}
 		for k := range p.Steps[i].Actions {
+			p.Steps[i].Actions[k].Law = m.law
+			if m.kind != "" {
+				p.Steps[i].Actions[k].Kind, p.Steps[i].Actions[k].Params = m.kind, m.params
+			}
 			if m.apart && strings.HasPrefix(f.Incident, "beef") {
 				p.Steps[i].Actions[k].Target.Name = "twin"
 			}
@@ -355,6 +370,10 @@ type rig struct {
 	cfg   Config
 	at    time.Time
 	model sre.Forecaster
+	laws  func(string) (control.Law, bool)
+	ready func(context.Context, sre.Action) error
+
+	registry prometheus.Registerer
 }
 
 func newRig(t testing.TB, change ...func(*rig)) *rig {
@@ -369,7 +388,7 @@ func newRig(t testing.TB, change ...func(*rig)) *rig {
 		at:   time.Date(2026, 3, 1, 3, 0, 0, 0, time.UTC),
 		cfg: Config{Interval: time.Second, Policy: policy, Version: "test", Timing: Timing{
 			SuspectFor: 2 * time.Second, SubsideAfter: 10 * time.Second, CloseAfter: 5 * time.Second,
-			EscalatedFor: 20 * time.Second, ReapplyProbe: 3, UndoAttempts: 3, Lever: time.Second,
+			EscalatedFor: 20 * time.Second, ReapplyProbe: 3, UndoAttempts: 3,
 		}},
 	}
 	for _, c := range change {
@@ -385,6 +404,7 @@ func (r *rig) start() {
 	a, err := newWith(r.cfg, Ports{
 		Clock: noClock{}, Source: r.w, Levers: map[string]sre.Remediator{"fake": r.lever}, Trail: r.trail,
 		Desk: r.desk, Pager: r.pager, Log: slog.New(slog.DiscardHandler), Forecaster: r.model,
+		Laws: r.laws, Registerer: r.registry, Reactivation: r.ready,
 		Manual: func(a sre.Action, _ sre.Params) string { return "undo " + a.ID },
 	}, mind{
 		senses: r.mind, reasoning: r.mind, library: r.mind, experience: r.mind,

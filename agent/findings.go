@@ -55,6 +55,9 @@ func (a *Agent) diagnose(t *turn) {
 func (b *book) known(now time.Time) []sre.Incident {
 	var out []sre.Incident
 	for _, inc := range b.incidents {
+		if inc.Order != nil {
+			continue // a person's own doing, and no fault to find
+		}
 		if inc.State != sre.Closed || inc.MergedInto == "" && now.Sub(inc.ClosedAt) <= diagnosis.ReopenWithin {
 			out = append(out, *inc)
 		}

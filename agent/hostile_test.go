@@ -349,3 +349,13 @@ func TestAStopInTheMiddleOfATickIsNoAccident(t *testing.T) {
 		t.Errorf("the trail ends with %s", last.Kind)
 	}
 }
+
+func TestWhatAnEarlierRunSentIsFencedWhenItsRepetitionFails(t *testing.T) {
+	r := newRig(t)
+	cutAtTheTouch(r)
+	r.lever.apply = func(sre.Action) error { return sre.Failedf("500") }
+	r.until(sre.Escalated)
+	if n := r.intents(sre.ToRevert); n != 2 {
+		t.Errorf("%d reverts, want 2: what is on its way may arrive yet\n%s", n, r.story())
+	}
+}

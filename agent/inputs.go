@@ -19,6 +19,8 @@ func (a *Agent) hear(t *turn) {
 			a.hearResume(t, in)
 		case sre.InputApprove, sre.InputReject, sre.InputClose, sre.InputUndo:
 			t.replies = append(t.replies, in)
+		case sre.InputSwitch:
+			a.hearSwitch(t, in)
 		default:
 			a.answer(t, in, false, fmt.Sprintf("unknown input %q", in.Kind))
 		}
@@ -85,7 +87,7 @@ func (a *Agent) reply(t *turn) {
 			a.hearClose(t, inc, in)
 		case sre.InputUndo:
 			a.hearUndo(t, inc, in)
-		case sre.InputPause, sre.InputResume:
+		case sre.InputPause, sre.InputResume, sre.InputSwitch:
 		}
 	}
 }

@@ -74,7 +74,7 @@ func TestARequestToUndoIsANewStart(t *testing.T) {
 	r.run(3)
 	r.lever.revert = nil // mended
 	r.desk.queue = []sre.Input{undo(inc.ID)}
-	r.run(1)
+	r.run(2) // one step after the other
 	if !r.desk.last().Accepted || len(r.lever.effects) != 0 {
 		t.Errorf("answer %+v, left in force %v\n%s", r.desk.last(), r.lever.effects, r.story())
 	}

@@ -37,6 +37,7 @@ type write struct {
 // knob is one setting: the last writer holds it.
 type knob struct {
 	owner      string // action ID, ownerOf, or empty for the default
+	value      sre.Params
 	since      time.Time
 	expires    time.Time
 	epoch, seq uint64 // highest accepted
@@ -49,6 +50,7 @@ type knobs struct {
 	mu      sync.Mutex
 	now     time.Time
 	stays   bool // holds no leases
+	exact   bool // an action holds with its own settings only
 	manners map[string]manner
 	set     map[string]*knob
 	road    []write
@@ -104,6 +106,9 @@ func (k *knobs) take(w write) error {
 	if w.d.Epoch < s.epoch || w.d.Epoch == s.epoch && w.d.Seq < s.seq {
 		return sre.Refusedf("stale: %d.%d after %d.%d", w.d.Epoch, w.d.Seq, s.epoch, s.seq)
 	}
+	if w.d.Epoch == s.epoch && w.d.Seq == s.seq {
+		k.wrong = append(k.wrong, fmt.Sprintf("%s was carried out twice as %d.%d", a.ID, w.d.Epoch, w.d.Seq))
+	}
 	s.epoch, s.seq = w.d.Epoch, w.d.Seq
 	if w.revert {
 		if s.owner == a.ID {
@@ -121,7 +126,7 @@ func (k *knobs) take(w write) error {
 		k.fresh[a.ID]++
 		s.owner, s.since = a.ID, k.now
 	}
-	s.expires = w.d.Expires
+	s.expires, s.value = w.d.Expires, a.Params
 	return nil
 }
 
@@ -135,6 +140,10 @@ func (k *knobs) Probe(_ context.Context, a sre.Action) (sre.TargetState, error) 
 	state := sre.TargetState{
 		InEffect: s.owner == a.ID, Owner: s.owner, Foreign: s.owner != "" && s.owner != a.ID, Epoch: s.epoch,
 		Current: sre.Params{"ratio": 3.0},
+	}
+	if state.InEffect {
+		state.Current = s.value
+		state.InEffect = !k.exact || a.Params.Near(s.value)
 	}
 	if state.InEffect && !k.stays {
 		state.Expires = s.expires

@@ -18,6 +18,7 @@ type want struct {
 	purpose sre.Purpose
 	permit  gate.Permit
 	intent  sre.IntentRecord
+	adrift  bool // an apply that an earlier run sent may arrive yet
 }
 
 // preview reads what stands at the levers of a plan that a human is about to be
@@ -59,7 +60,7 @@ func (a *Agent) settle(ctx context.Context, t *turn) {
 		for i := range inc.Mitigations {
 			m := &inc.Mitigations[i]
 			unsure := m.Phase == sre.Intended || m.Phase == sre.Undoing || m.Phase == sre.Lost
-			if unsure || a.book.unsettled[m.Action.ID] && m.Phase.Live() {
+			if unsure || m.Phase == sre.InEffect && m.Moving != nil || a.book.unsettled[m.Action.ID] && m.Phase.Live() {
 				asked = append(asked, open{inc, m})
 				actions = append(actions, m.Action)
 			}
@@ -98,11 +99,16 @@ func (a *Agent) settleOne(t *turn, inc *sre.Incident, m *sre.Mitigation, found e
 	case sre.NotStarted, sre.Undone, sre.Failed, sre.Released, sre.Lapsed, sre.Simulated:
 	}
 	delete(a.book.unsettled, id)
-	if phase == m.Phase && !restarted {
+	moving := m.Phase == sre.InEffect && m.Moving != nil
+	if phase == m.Phase && !restarted && !moving {
 		return
 	}
 	delete(a.book.doubts, id)
-	a.result(t, inc, m, sre.ResultRecord{Action: id, Purpose: m.Permit.Purpose, Phase: phase, Err: why, State: found.State, Probed: true})
+	purpose := m.Permit.Purpose
+	if moving {
+		purpose = sre.ToAdjust
+	}
+	a.result(t, inc, m, sre.ResultRecord{Action: id, Purpose: purpose, Phase: phase, Err: why, State: found.State, Probed: true})
 }
 
 // settleIntended decides on an apply whose answer never came. After a restart,
@@ -133,29 +139,21 @@ func gone(s sre.TargetState) (sre.Phase, string) {
 	return sre.Lapsed, "the enforcer let it lapse"
 }
 
-// lose gives a lever up to a human, with the exact command.
-func (a *Agent) lose(t *turn, inc *sre.Incident, m *sre.Mitigation) {
-	if a.ports.Manual != nil {
-		m.Manual = a.ports.Manual(m.Action, m.Before)
-	}
-	a.result(t, inc, m, sre.ResultRecord{
-		Action: m.Action.ID, Purpose: sre.ToRevert, Phase: sre.Lost, Code: sre.CodeUnknown, Err: m.Err, Probed: true,
-	})
-}
-
 // result notes what is known of a lever and moves the mitigation.
 func (a *Agent) result(t *turn, inc *sre.Incident, m *sre.Mitigation, r sre.ResultRecord) {
 	arrived := r.Phase == sre.InEffect && m.Phase != sre.InEffect
 	settle(inc, m, r, t.now)
 	a.note(t, sre.Record{Kind: sre.RecordResult, IncidentID: inc.ID, Result: &r})
 	a.meter.action(m.Action.Kind, r)
+	a.drilled(inc, r)
 	if arrived {
 		a.supersede(t, inc, m.Action)
 	}
 }
 
-// keep looks after leases: it renews what is in force, takes back what should
-// have lapsed and did not, and goes on with undos that have begun.
+// keep looks after leases: it moves what has a control law, renews what is in
+// force, takes back what should have lapsed and did not, and goes on with undos
+// that have begun.
 func (a *Agent) keep(t *turn) {
 	for _, inc := range a.book.open() {
 		if inc.State == sre.Reverting {
@@ -165,12 +163,14 @@ func (a *Agent) keep(t *turn) {
 			m := &inc.Mitigations[i]
 			switch {
 			case wanted(t, m.Action):
+			case m.Phase == sre.InEffect && a.steer(t, inc, m):
+			case m.Phase == sre.InEffect && inc.Order != nil: // one lease, from the first to the last
 			case m.Phase == sre.InEffect:
 				a.renew(t, inc, m)
 			case m.Phase == sre.Undoing && a.exhausted(m):
 				inc.Escalation = stuck(*m)
 				a.fire(t, inc, evUndo)
-			case m.Phase == sre.Undoing && a.book.doubts[m.Action.ID] == 0: // never again without a look
+			case m.Phase == sre.Undoing && a.dueAgain(t, m):
 				a.wantRevert(t, inc, m, "undo")
 			}
 		}
@@ -211,6 +211,9 @@ func (a *Agent) survey(ctx context.Context, t *turn) {
 	actions := make([]sre.Action, len(t.wants))
 	for i, w := range t.wants {
 		actions[i] = w.permit.Action()
+		if w.purpose == sre.ToAdjust {
+			actions[i] = find(w.inc, w.action).Action // as it is, not as it is to be
+		}
 	}
 	kept := t.wants[:0]
 	for i, f := range a.exec.Probe(ctx, actions) {
@@ -237,11 +240,11 @@ func (a *Agent) mayGoOn(t *turn, w want, f executor.Found) bool {
 		a.book.doubts[w.action]++
 		m.Err = f.Err.Error()
 		code := sre.CodeOf(f.Err)
-		if w.purpose == sre.ToRenew || code == sre.CodeUnknown && a.book.doubts[w.action] < a.cfg.Timing.ReapplyProbe {
+		if keeps(w.purpose) || code == sre.CodeUnknown && a.book.doubts[w.action] < a.cfg.Timing.ReapplyProbe {
 			return false // looked at again next tick; nothing was touched
 		}
 		r.Phase, r.Code, r.Err = sre.Failed, code, "the target cannot be read: "+m.Err
-	case w.purpose == sre.ToRenew && !f.State.InEffect:
+	case keeps(w.purpose) && (!f.State.InEffect || f.State.Foreign):
 		r.Phase, r.Err = gone(f.State)
 	case w.purpose == sre.ToApply && f.State.InEffect:
 		r.Phase = sre.InEffect // applied before a crash, under another epoch
@@ -258,19 +261,38 @@ func (a *Agent) mayGoOn(t *turn, w want, f executor.Found) bool {
 		delete(a.book.doubts, w.action)
 		return true
 	}
-	a.result(t, w.inc, m, r)
+	a.result(t, w.inc, m, stillAfloat(r, afloat(m)))
 	return false
 }
+
+// stillAfloat does not take an apply for failed while the one that an earlier run
+// sent may arrive yet: only an undo fences that off.
+func stillAfloat(r sre.ResultRecord, adrift bool) sre.ResultRecord {
+	if adrift && r.Phase == sre.Failed {
+		r.Phase = sre.Intended
+	}
+	return r
+}
+
+// keeps reports whether a purpose is about what is in force already.
+func keeps(p sre.Purpose) bool { return p == sre.ToRenew || p == sre.ToAdjust }
 
 // intend notes that a lever is about to be touched.
 func (a *Agent) intend(t *turn, w want, s sre.TargetState) want {
 	m := find(w.inc, w.action)
 	action := w.permit.Action()
+	w.adrift = w.purpose == sre.ToApply && afloat(m)
 	w.intent = sre.IntentRecord{
 		Action: action, Permit: w.permit.Record(), Epoch: a.epoch, Before: m.Before, DryRun: a.exec.DryRun(),
 	}
 	if w.purpose != sre.ToRevert {
 		w.intent.Expires = t.now.Add(action.TTL)
+		if w.inc.Order != nil {
+			w.intent.Expires = w.inc.Order.Until
+		}
+	}
+	if keeps(w.purpose) {
+		w.intent.Control = m.Control
 	}
 	if w.purpose == sre.ToRevert {
 		delete(a.book.doubts, w.action) // what could not be read before says nothing of the undo
@@ -320,6 +342,10 @@ func (a *Agent) act(ctx context.Context, t *turn) {
 	for i, r := range a.exec.Carry(ctx, t.now, orders) {
 		w := t.wants[i]
 		m := find(w.inc, w.action)
+		if w.purpose == sre.ToAdjust && r.Code == "" {
+			a.meter.adjustment(m, w.intent.Action.Params)
+		}
+		r = stillAfloat(r, w.adrift)
 		a.result(t, w.inc, m, r)
 		a.log.Info("lever touched", "incident", w.inc.ID, "action", w.action, "purpose", string(w.purpose),
 			"phase", string(r.Phase), "target", m.Action.Target.String(), "reason", r.Err)

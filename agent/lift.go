@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/sreagent/sreagent/sre"
@@ -27,6 +26,7 @@ func hold(inc *sre.Incident) time.Duration { return patience(inc, inc.Plan.Hold)
 // without data neither says so nor lets anything be lifted.
 func (a *Agent) relapsed(t *turn, inc *sre.Incident) (back, calm bool) {
 	verdict, _ := a.mind.library.Evaluate(inc.Plan.Relapse, a.facts(t, inc))
+	t.trouble[inc.ID] = verdict != sre.Fail
 	switch verdict {
 	case sre.Pass:
 		inc.BadTicks++
@@ -118,11 +118,15 @@ func (a *Agent) whileLifting(t *turn, inc *sre.Incident) bool {
 		case sre.NotStarted, sre.Intended, sre.InEffect, sre.Undone, sre.Failed, sre.Released, sre.Lapsed, sre.Simulated:
 		}
 	}
-	if calm && t.now.Sub(inc.GoodSince) >= a.liftGap(inc) {
-		inc.GoodSince = t.now
+	if calm && a.calmEnough(t, inc) {
 		a.wantLift(t, inc)
 	}
 	return false
+}
+
+// calmEnough reports whether it has been calm for as long as the next lift needs.
+func (a *Agent) calmEnough(t *turn, inc *sre.Incident) bool {
+	return !inc.GoodSince.IsZero() && t.now.Sub(inc.GoodSince) >= a.liftGap(inc)
 }
 
 // liftGap is the calm needed before the next lift; the first needs none, since
@@ -136,90 +140,35 @@ func (a *Agent) liftGap(inc *sre.Incident) time.Duration {
 	return 0
 }
 
+// wantLift takes back what is next to be lifted. What a control law leads there in
+// steps is taken back when the law is done, and the calm goes on counting until
+// then.
 func (a *Agent) wantLift(t *turn, inc *sre.Incident) {
-	var newest *sre.Mitigation
-	for i := len(inc.Mitigations) - 1; i >= 0; i-- {
-		m := &inc.Mitigations[i]
-		if m.Phase != sre.InEffect {
-			continue
-		}
-		if newest == nil {
-			newest = m
-		}
-		if m.Step == newest.Step && m.Action.Kind == newest.Action.Kind {
+	for _, m := range nextToLift(inc) {
+		if a.ledBack(m) && a.mayComeBack(t, m) {
 			a.wantRevert(t, inc, m, "calm for long enough")
+			inc.GoodSince = t.now
 		}
 	}
+}
+
+// nextToLift lists what is lifted next: of the newest mitigation in effect all of
+// its kind in its step, newest first.
+func nextToLift(inc *sre.Incident) []*sre.Mitigation {
+	var out []*sre.Mitigation
+	for i := len(inc.Mitigations) - 1; i >= 0; i-- {
+		m := &inc.Mitigations[i]
+		if m.Phase == sre.InEffect && (out == nil || m.Step == out[0].Step && m.Action.Kind == out[0].Action.Kind) {
+			out = append(out, m)
+		}
+	}
+	return out
 }
 
 func (a *Agent) wantRevert(t *turn, inc *sre.Incident, m *sre.Mitigation, by string) {
 	t.wants = append(t.wants, want{
 		inc: inc, action: m.Action.ID, purpose: sre.ToRevert, permit: a.gate.PermitRevert(t.now, *m, by),
 	})
-}
-
-func stuck(m sre.Mitigation) string {
-	return fmt.Sprintf("%s on %s cannot be taken back: %s", m.Action.Kind, m.Action.Target, m.Err)
-}
-
-// exhausted reports whether the undo of a mitigation was tried often enough, or
-// what came of it could not be read for long enough.
-func (a *Agent) exhausted(m *sre.Mitigation) bool {
-	tries := m.Attempts
-	if m.Phase == sre.Undoing {
-		tries = max(tries, a.book.doubts[m.Action.ID])
-	}
-	return tries >= max(a.cfg.Timing.UndoAttempts, 1)
-}
-
-// afloat reports whether an apply that an earlier run sent may arrive yet: it
-// was not seen in effect, and nothing newer has fenced it off.
-func afloat(m *sre.Mitigation) bool { return m.Phase == sre.NotStarted && m.Epoch > 0 }
-
-// owed reports whether an undo that was given up can go on: the lever has
-// become readable again, and shows what should be gone.
-func (a *Agent) owed(inc *sre.Incident) bool {
-	return slices.ContainsFunc(inc.Mitigations, func(m sre.Mitigation) bool {
-		return m.Phase == sre.InEffect && m.Attempts > 0 && !a.exhausted(&m)
-	})
-}
-
-// whileReverting undoes everything that is, or may be, in effect, newest first.
-// It needs no eyes: undo is never blocked.
-func (a *Agent) whileReverting(t *turn, inc *sre.Incident) bool {
-	left, lost := 0, 0
-	for i := len(inc.Mitigations) - 1; i >= 0; i-- {
-		m := &inc.Mitigations[i]
-		if wanted(t, m.Action) && (m.Phase.Live() || afloat(m)) {
-			left++ // after the newer one on the same lever
-			continue
-		}
-		switch m.Phase {
-		case sre.InEffect, sre.Intended, sre.Undoing:
-			left++
-			if a.exhausted(m) {
-				a.lose(t, inc, m)
-				lost++
-				continue
-			}
-			if m.Phase != sre.Undoing || a.book.doubts[m.Action.ID] == 0 { // never again without a look
-				a.wantRevert(t, inc, m, "undo")
-			}
-		case sre.Lost:
-			left++
-			lost++
-		case sre.NotStarted:
-			if afloat(m) {
-				left++
-				a.wantRevert(t, inc, m, "undo")
-			}
-		case sre.Undone, sre.Failed, sre.Released, sre.Lapsed, sre.Simulated:
-		}
-	}
-	if left == 0 {
-		return a.fire(t, inc, evReverted)
-	}
-	return left == lost && a.fire(t, inc, evLose)
 }
 
 // whileEscalated closes what needs nobody any more: trouble that went away by

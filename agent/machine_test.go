@@ -42,11 +42,13 @@ type life struct {
 	folded   int
 	applies  map[string]int // apply intents by action, in this run
 	rejected map[string]bool
+	held     map[string]sre.Params // settings of what was in force before the tick, by action
 }
 
 // newLife draws a world and puts an agent into it.
 func newLife(t *rapid.T, tb testing.TB) *life {
 	l := &life{rt: t, k: newKnobs(), applies: map[string]int{}, rejected: map[string]bool{}}
+	l.k.exact = rapid.Bool().Draw(t, "exact")
 	l.k.stays = rapid.IntRange(0, 3).Draw(t, "stays") == 0
 	l.rig = newRig(tb, func(r *rig) {
 		r.cfg.Policy.EvidenceMaxAge, r.cfg.Policy.ApprovalTimeout = model.Duration(5*time.Second), model.Duration(20*time.Second)
@@ -57,6 +59,9 @@ func newLife(t *rapid.T, tb testing.TB) *life {
 		r.mind.twins, r.mind.apart = rapid.Bool().Draw(t, "twins"), rapid.Bool().Draw(t, "apart")
 		r.w.cures, r.w.sticky = rapid.SampledFrom([]int{1, 2, 99}).Draw(t, "cures"), false
 		r.w.held = func() int { return len(l.k.ours()) }
+		if rapid.Bool().Draw(t, "law") {
+			under(ladder{step: rapid.SampledFrom([]float64{0, 0.02, 0.5}).Draw(t, "rung")})(r)
+		}
 		if rapid.Bool().Draw(t, "model") {
 			withModel(&oracle{guilty: "api"})(r)
 		}
@@ -159,9 +164,14 @@ func (l *life) live() {
 	asked, before, answered := slices.Clone(l.desk.queue), len(l.trail.records), len(l.desk.answers)
 	touched := l.k.touched
 	forced := map[string][]string{}
+	l.held = map[string]sre.Params{}
 	for _, inc := range l.a.book.open() {
 		for _, m := range inc.InForce() {
 			forced[inc.ID] = append(forced[inc.ID], m.Action.ID)
+			l.held[m.Action.ID] = m.Action.Params
+			if m.Moving != nil {
+				l.held[m.Action.ID] = m.Moving // which may be found to have arrived
+			}
 		}
 	}
 	err := l.a.Tick(context.Background(), l.at)
@@ -218,9 +228,33 @@ func (l *life) intents(news []sre.Record) {
 		if in.Permit.Purpose != sre.ToRevert && l.w.blind {
 			l.rt.Fatalf("%s while blind", in.Permit.Purpose)
 		}
-		if in.Permit.Purpose == sre.ToApply {
+		switch in.Permit.Purpose {
+		case sre.ToApply:
 			l.apply(in, inc)
+		case sre.ToAdjust:
+			l.adjust(in, inc)
+		case sre.ToRenew, sre.ToRevert:
 		}
+	}
+}
+
+// adjust holds a move by a law to what was decided: another setting of the same
+// lever, within the lease, and with a mandate where it tightens.
+func (l *life) adjust(in *sre.IntentRecord, inc *sre.Incident) {
+	policy, m := l.a.gate.Policy(), find(inc, in.Action.ID)
+	was := l.held[in.Action.ID]
+	switch ratio, _ := in.Action.Params.Float("ratio"); {
+	case m.Action.Law == "" || in.Action.Law != m.Action.Law || in.Action.Target != m.Action.Target || in.Action.Kind != m.Action.Kind:
+		l.rt.Fatalf("%s was moved as %+v", in.Action.ID, in.Action)
+	case !l.at.Before(m.RenewTill):
+		l.rt.Fatalf("%s was moved after its lease\n%s", in.Action.ID, l.story())
+	case ratio < 0 || ratio > 10:
+		l.rt.Fatalf("%s was moved out of bounds: %v", in.Action.ID, ratio)
+	case was == nil:
+		l.rt.Fatalf("%s was moved and not in force\n%s", in.Action.ID, l.story())
+	case in.Action.Kind.Loosens(m.Before, was, in.Action.Params):
+	case len(l.a.book.pauses) > 0, policy.Mode == sre.Watch, policy.Mode == sre.Ask && m.Permit.By == "policy":
+		l.rt.Fatalf("%s was tightened without a mandate\n%s", in.Action.ID, l.story())
 	}
 }
 

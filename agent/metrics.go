@@ -17,6 +17,9 @@ type metrics struct {
 	reasons    *prometheus.CounterVec
 	confidence prometheus.Histogram
 	actions    *prometheus.CounterVec
+	adjusted   *prometheus.CounterVec
+	sagas      *prometheus.CounterVec
+	byHand     prometheus.Gauge
 	inForce    prometheus.Gauge
 	halted     prometheus.Gauge
 	paused     prometheus.Gauge
@@ -33,6 +36,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		reasons:    f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_decision_limits_total", Help: "Reasons that kept a decision from acting alone, by guard."}, []string{"reason"}),
 		confidence: f.NewHistogram(prometheus.HistogramOpts{Name: "sreagent_diagnosis_confidence_ratio", Help: "Lower bound of confidence of decided plans.", Buckets: prometheus.LinearBuckets(0.1, 0.1, 10)}),
 		actions:    f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_actions_total", Help: "Answers of levers, by action kind, purpose and what is known now."}, []string{"kind", "purpose", "outcome"}),
+		adjusted:   f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_adjustments_total", Help: "Moves of levers by control laws while in force: tighten leads away from the first state, loosen back to it."}, []string{"law", "direction"}),
+		sagas:      f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_sagas_undone_total", Help: "Plans that were taken back, by how it ended: compensated, or by_hand where a human was given the command."}, []string{"outcome"}),
+		byHand:     f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_sagas_by_hand", Help: "Levers that the agent could not take back and that a human must."}),
 		inForce:    f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_mitigations_in_force", Help: "Levers that are, or may be, moved by the agent."}),
 		halted:     f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_autonomy_halted", Help: "1 when the agent has stopped because it cannot record."}),
 		paused:     f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_autonomy_pauses", Help: "Reasons for which nothing new is started."}),
@@ -46,7 +52,26 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, s := range []sre.Stance{sre.Watch, sre.Ask, sre.Act} {
 		m.decisions.WithLabelValues(string(s))
 	}
+	for _, outcome := range []string{sagaCompensated, sagaByHand} {
+		m.sagas.WithLabelValues(outcome)
+	}
 	return m
+}
+
+// How a saga that was taken back ended.
+const (
+	sagaCompensated = "compensated"
+	sagaByHand      = "by_hand"
+)
+
+func (m *metrics) saga(outcome string) { m.sagas.WithLabelValues(outcome).Inc() }
+
+func (m *metrics) adjustment(was *sre.Mitigation, to sre.Params) {
+	direction := "tighten"
+	if was.Action.Kind.Loosens(was.Before, was.Action.Params, to) {
+		direction = "loosen"
+	}
+	m.adjusted.WithLabelValues(was.Action.Law, direction).Inc()
 }
 
 func (m *metrics) precursor(detector string) { m.precursors.WithLabelValues(detector).Inc() }
@@ -73,11 +98,17 @@ func (m *metrics) action(kind sre.ActionKind, r sre.ResultRecord) {
 func (m *metrics) observe(v *sre.View) {
 	m.ticks.Inc()
 	counts := map[sre.State]int{}
-	live := 0
+	live, lost := 0, 0
 	for i := range v.Incidents {
 		counts[v.Incidents[i].State]++
-		live += len(v.Incidents[i].InForce())
+		for _, mitigation := range v.Incidents[i].InForce() {
+			live++
+			if mitigation.Phase == sre.Lost {
+				lost++
+			}
+		}
 	}
+	m.byHand.Set(float64(lost))
 	for _, s := range sre.States() {
 		if s != sre.Closed {
 			m.incidents.WithLabelValues(string(s)).Set(float64(counts[s]))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sreagent/sreagent/agent/control"
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -40,8 +41,13 @@ type Ports struct {
 	Pager      Pager
 	Forecaster sre.Forecaster                                // optional: without one the graph's algebra is used
 	Manual     func(a sre.Action, restore sre.Params) string // optional: the command by which a human undoes an action
-	Log        *slog.Logger
-	Registerer prometheus.Registerer // optional
+	Laws       func(name string) (control.Law, bool)         // optional: control.Named where nil
+	// Reactivation says why what a kill switch holds off may not come back yet;
+	// nil when it may. Optional. It is asked at most once per tick and kill switch
+	// that is to be lifted, and never before an undo or the end of a lease.
+	Reactivation func(ctx context.Context, a sre.Action) error
+	Log          *slog.Logger
+	Registerer   prometheus.Registerer // optional
 }
 
 func (p Ports) validate() error {

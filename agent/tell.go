@@ -56,6 +56,9 @@ func notice(inc *sre.Incident) (sre.Notice, bool) {
 		Title:  fmt.Sprintf("%s at %s", words(top.Mechanism), orUnknown(top.Service)),
 		Labels: map[string]string{"service": orUnknown(top.Service), "mechanism": string(top.Mechanism)},
 	}
+	if inc.Order != nil {
+		return orderNotice(inc, n)
+	}
 	switch inc.State {
 	case sre.Suspected:
 		return n, false
@@ -75,7 +78,8 @@ func notice(inc *sre.Incident) (sre.Notice, bool) {
 			n.Resolved, n.EndsAt, n.Text = true, inc.StateSince, "The trouble is gone and every mitigation has been lifted."
 		}
 	case sre.Reverting:
-		n.Text = "What was done is being undone: " + inc.Escalation
+		n.Text = "What was done is being undone: " + inc.Escalation + manual(inc)
+		n.NeedsYou = manual(inc) != ""
 	case sre.Escalated:
 		n.NeedsYou = true
 		n.Text = "It is yours now: " + inc.Escalation + manual(inc)
@@ -97,7 +101,7 @@ func notice(inc *sre.Incident) (sre.Notice, bool) {
 func manual(inc *sre.Incident) string {
 	var b strings.Builder
 	for _, m := range inc.Mitigations {
-		if m.Manual != "" {
+		if m.Manual != "" && m.Phase.Live() {
 			b.WriteString("\nUndo by hand: " + m.Manual)
 		}
 	}
@@ -143,6 +147,7 @@ func (a *Agent) view(t *turn) *sre.View {
 		Mode: a.gate.Policy().Mode, WarmUp: a.warm, Source: a.seen, Services: a.fleet,
 		Pauses: slices.Clone(a.book.pauses), Explain: a.explained,
 		Signs: recordableSigns(t.signs[:min(len(t.signs), keepSigns)]), Risks: a.risks(t), Burns: a.burns(t),
+		Switches: a.cfg.Switches,
 	}
 	if !a.seen.Up {
 		v.NotReady = append(v.NotReady, "the metric store does not answer: "+a.seen.Err)

@@ -24,7 +24,11 @@ type turn struct {
 	merges  map[string]string         // incidents that turned out to be another one, which is the value
 	replies []sre.Input               // approvals and rejections, answered after diagnosis
 	overdue map[string]bool           // actions whose lease has run out, seen in effect this tick
+	trouble map[string]bool           // by incident whose check was judged this tick: it is there, or nobody can tell
+	laws    map[string][]sre.Reason   // by incident, what its control laws wanted
 	answers []sre.Answer
+	ready   map[string]error // by kill switch that is to be lifted: what its reactivation check says
+	orders  []order          // answered when the levers have been touched
 	records []sre.Record
 	wants   []want
 }
@@ -34,7 +38,10 @@ type turn struct {
 // stop.
 func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.takeReload()
-	t := &turn{now: now, news: map[string]*sre.Finding{}, before: map[string]sre.Hypothesis{}, overdue: map[string]bool{}}
+	t := &turn{
+		now: now, news: map[string]*sre.Finding{}, before: map[string]sre.Hypothesis{}, overdue: map[string]bool{},
+		trouble: map[string]bool{}, laws: map[string][]sre.Reason{},
+	}
 	a.tick++
 	a.noticeGap(now)
 	a.last = now
@@ -48,14 +55,17 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.rekey(t)
 	a.settle(ctx, t)
 	a.reply(t)
+	a.reactivate(ctx, t)
 	a.advance(t)
 	a.preview(ctx, t)
 	a.keep(t)
+	a.explainLaws(t)
 	a.survey(ctx, t)
 	if err := a.record(ctx, t); err != nil {
 		return a.halt(ctx, t, err)
 	}
 	a.act(ctx, t)
+	a.answerOrders(t)
 	notices := a.notices(t)
 	if err := a.record(ctx, t); err != nil {
 		return a.halt(ctx, t, err)
@@ -145,7 +155,7 @@ func (a *Agent) detect(t *turn) {
 func (a *Agent) frozenAt(s *sre.Snapshot) []bool {
 	var out []bool
 	for _, inc := range a.book.open() {
-		if s.At.Before(inc.Diagnosis.Onset) || len(inc.InForce()) == 0 && s.At.Sub(begun(inc)) > freezeFor {
+		if inc.Order != nil || s.At.Before(inc.Diagnosis.Onset) || len(inc.InForce()) == 0 && s.At.Sub(begun(inc)) > freezeFor {
 			continue
 		}
 		if out == nil {

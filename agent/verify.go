@@ -117,6 +117,7 @@ func (a *Agent) notCleared(t *turn, inc *sre.Incident, err error) bool {
 func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
 	step := inc.Plan.Steps[inc.Step]
 	verdict, why := a.mind.library.Evaluate(step.Verify, a.facts(t, inc))
+	t.trouble[inc.ID] = verdict != sre.Pass
 	if verdict == sre.Pass {
 		inc.BadTicks, inc.GoodAt = 0, t.now
 		if inc.GoodSince.IsZero() {
@@ -227,6 +228,9 @@ func (a *Agent) worse(t *turn, inc *sre.Incident) bool {
 
 // ownTrouble is the error ratio of the plan's cause, and whether it is measured.
 func ownTrouble(t *turn, inc *sre.Incident) (ratio float64, known bool) {
+	if t.snap == nil {
+		return 0, false
+	}
 	i, ok := t.snap.Graph.Index(inc.Plan.Cause)
 	if !ok {
 		return 0, false

@@ -207,6 +207,9 @@ func intentSentence(i sre.IntentRecord) string {
 	if len(i.Before) > 0 {
 		text += ", found before:" + settings(i.Before)
 	}
+	if i.Control != nil && i.Permit.Purpose == sre.ToAdjust {
+		text += ", moved by law " + i.Action.Law + because(i.Control.Why)
+	}
 	if !i.Expires.IsZero() {
 		text += ", to lapse at " + clock(i.Expires)
 	}
@@ -228,7 +231,11 @@ func resultSentence(r sre.ResultRecord) string {
 	if len(r.State.Current) > 0 {
 		text += ", now:" + settings(r.State.Current)
 	}
-	return text + because(r.Err) + "."
+	text += because(r.Err)
+	if r.Manual != "" {
+		text += "; undo by hand: " + r.Manual
+	}
+	return text + "."
 }
 
 func outcomeSentence(o sre.OutcomeRecord) string {

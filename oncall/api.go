@@ -52,8 +52,9 @@ type APIOptions struct {
 	// anybody change anything.
 	AllowAnonymous bool
 
-	Changes  ChangeSink   // takes POST /api/v1/changes
-	Reload   func() error // runs POST /-/reload; an error means that the old configuration holds
+	Flags    map[string]http.Handler // flag files by lever, for GET /api/v1/flags/{lever}
+	Changes  ChangeSink              // takes POST /api/v1/changes
+	Reload   func() error            // runs POST /-/reload; an error means that the old configuration holds
 	Gatherer prometheus.Gatherer
 	Version  VersionInfo
 	// RoutePrefix stands before every path, such as "/sreagent".
@@ -132,6 +133,8 @@ func (a *api) routes() []route {
 		{"GET", "/api/v1/incidents/{id}/explain", sre.Viewer, data(a.explainIncident)},
 		{"GET", "/api/v1/explain", sre.Viewer, data(a.explain)},
 		{"GET", "/api/v1/approvals", sre.Viewer, data(a.approvals)},
+		{"GET", "/api/v1/switches", sre.Viewer, data(a.switches)},
+		{"GET", "/api/v1/flags/{lever}", sre.Viewer, a.flags},
 
 		{"POST", "/api/v1/incidents/{id}/approve", sre.Approver, a.answer(sre.InputApprove)},
 		{"POST", "/api/v1/incidents/{id}/reject", sre.Approver, a.answer(sre.InputReject)},
@@ -140,6 +143,7 @@ func (a *api) routes() []route {
 		{"POST", "/api/v1/pause", sre.Operator, a.pause()},
 		{"POST", "/api/v1/resume", sre.Operator, a.resume()},
 		{"POST", "/api/v1/changes", sre.Operator, a.change()},
+		{"POST", "/api/v1/switches/{name}", sre.Operator, a.flip()},
 	}
 }
 

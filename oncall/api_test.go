@@ -49,6 +49,7 @@ func newOffice(t *testing.T, change ...func(*APIOptions)) *office {
 		Tokens: func() *Tokens { return tokens }, Changes: o.changes, Reload: func() error { return nil },
 		Gatherer: prometheus.NewRegistry(), Version: VersionInfo{Version: "1.2.3"},
 		Records: func(context.Context, string) ([]sre.Record, error) { return trail(), nil },
+		Flags:   map[string]http.Handler{"flags": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("{}")) })},
 		Now:     func() time.Time { return noon },
 	}
 	for _, f := range change {
@@ -125,7 +126,7 @@ func wantRefusal(t *testing.T, rec *httptest.ResponseRecorder, code int, kind Er
 
 // request is a valid request to a route.
 func request(rt route) (path, body string) {
-	path = strings.ReplaceAll(rt.path, "{id}", "inc-7")
+	path = strings.NewReplacer("{id}", "inc-7", "{name}", "shop%2Fcheckout%2Frecs", "{lever}", "flags").Replace(rt.path)
 	switch {
 	case rt.method == http.MethodGet:
 		return path, ""
@@ -135,6 +136,8 @@ func request(rt route) (path, body string) {
 		return path, `{"name":"freeze","reason":"release"}`
 	case strings.HasSuffix(path, "/resume"):
 		return path, `{"name":"freeze"}`
+	case strings.Contains(path, "/switches/"):
+		return path, `{"state":"off","percent":25,"for":"10m","reason":"overload"}`
 	case strings.HasSuffix(path, "/changes"):
 		return path, `{"kind":"deploy","service":"checkout"}`
 	}
@@ -152,6 +155,7 @@ func TestRoleMatrix(t *testing.T) {
 		"POST /api/v1/incidents/{id}/close": sre.Operator, "POST /api/v1/incidents/{id}/undo": sre.Operator,
 		"POST /api/v1/pause": sre.Operator, "POST /api/v1/resume": sre.Operator, "POST /api/v1/changes": sre.Operator,
 		"POST /api/v1/incidents/{id}/approve": sre.Approver, "POST /api/v1/incidents/{id}/reject": sre.Approver,
+		"GET /api/v1/switches": sre.Viewer, "GET /api/v1/flags/{lever}": sre.Viewer, "POST /api/v1/switches/{name}": sre.Operator,
 		"POST /-/reload": sre.Admin, "PUT /-/reload": sre.Admin,
 	}
 	for _, anonymous := range []bool{false, true} {

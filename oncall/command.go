@@ -26,6 +26,7 @@ type Receipt struct {
 	Accepted bool   `json:"accepted"`
 	Queued   bool   `json:"queued"`
 	Reason   string `json:"reason"`
+	Incident string `json:"incident,omitempty"` // that the command opened or ended
 }
 
 type answerBody struct {
@@ -140,12 +141,15 @@ func (a *api) submit(w http.ResponseWriter, r *http.Request, who Identity, in sr
 	case err != nil:
 		log.Info("command not queued", "err", err)
 		writeRefusal(w, refuse(Unavailable, "%v", err))
+	case answer.Forbidden:
+		log.Info("command refused for the role", "input", answer.Input, "reason", answer.Reason)
+		writeRefusal(w, refuse(Forbidden, "%s", answer.Reason))
 	case !answer.Accepted:
 		log.Info("command refused", "input", answer.Input, "reason", answer.Reason)
 		writeRefusal(w, refuse(Conflict, "%s", answer.Reason))
 	default:
 		log.Info("command accepted", "input", answer.Input, "reason", answer.Reason)
-		writeData(w, http.StatusOK, Receipt{Input: answer.Input, Accepted: true, Reason: answer.Reason})
+		writeData(w, http.StatusOK, Receipt{Input: answer.Input, Accepted: true, Reason: answer.Reason, Incident: answer.Incident})
 	}
 }
 

@@ -131,7 +131,11 @@ func view() *sre.View {
 		At: noon, Tick: 42, Epoch: 3, Interval: 15 * time.Second, Mode: sre.Act, Ready: true, WarmUp: 1,
 		Source:    sre.SourceHealth{Up: true, Queries: 9},
 		Incidents: []sre.Incident{storm(), quiet, closed},
-		Services:  12, Edges: []sre.ViewEdge{{From: "web", To: "checkout"}, {From: "checkout", To: "payments"}},
+		Switches: []sre.Switch{{
+			Name: "shop/checkout/recs", Scope: "feature", Service: "shop", Level: 1, Role: sre.Operator, Duration: 10 * time.Minute,
+			Targets: []sre.Target{{Lever: "flags", Service: "shop", Name: "shop/checkout/recs"}},
+		}},
+		Services: 12, Edges: []sre.ViewEdge{{From: "web", To: "checkout"}, {From: "checkout", To: "payments"}},
 		Explain: []sre.Explained{{At: noon, Incident: "inc-7", Stance: sre.Ask, Summary: "waiting for an answer", Reasons: []sre.Reason{{Guard: "confidence", Allows: sre.Ask, Text: "62%"}}}},
 	}
 }

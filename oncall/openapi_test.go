@@ -68,7 +68,7 @@ func TestOpenAPIHasTheFieldsOfTheTypes(t *testing.T) {
 		"ExplainedEdge": &sre.ExplainedEdge{}, "Risk": &sre.Risk{}, "Burn": &sre.Burn{}, "Impact": &sre.Impact{}, "WhatIf": &sre.WhatIf{}, "Prompt": &Prompt{},
 		"PromptStep": &PromptStep{}, "PromptAction": &PromptAction{}, "Setting": &Setting{}, "Receipt": &Receipt{},
 		"VersionInfo": &VersionInfo{}, "Readiness": &Readiness{}, "AnswerBody": &answerBody{}, "PauseBody": &pauseBody{},
-		"ResumeBody": &resumeBody{}, "Change": &sre.Change{},
+		"ResumeBody": &resumeBody{}, "Switch": &SwitchState{}, "SwitchBody": &SwitchBody{}, "Order": &sre.Order{}, "Change": &sre.Change{},
 	} {
 		want := slices.Sorted(slices.Values(jsonFields(v)))
 		got := slices.Sorted(maps.Keys(schemas[name].Properties))

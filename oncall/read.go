@@ -25,7 +25,8 @@ type Status struct {
 	OpenIncidents   int              `json:"open_incidents"`
 	AwaitingAnswer  int              `json:"awaiting_answer"`
 	InForce         int              `json:"mitigations_in_force"`
-	Reasoning       []sre.Explained  `json:"reasoning"` // of the latest tick, "did nothing" too
+	Off             []SwitchState    `json:"switched_off"` // kill switches that hold something off
+	Reasoning       []sre.Explained  `json:"reasoning"`    // of the latest tick, "did nothing" too
 }
 
 func newStatus(v *sre.View, now time.Time) Status {
@@ -34,6 +35,12 @@ func newStatus(v *sre.View, now time.Time) Status {
 		At: v.At, Tick: v.Tick, Epoch: v.Epoch, IntervalSeconds: v.Interval.Seconds(), DryRun: v.DryRun, Mode: v.Mode,
 		Ready: ready.Ready, NotReady: ready.Reasons, WarmUp: v.WarmUp, Source: v.Source, Pauses: orEmpty(v.Pauses),
 		Services: v.Services, Edges: len(v.Edges), Reasoning: orEmpty(v.Explain),
+	}
+	s.Off = []SwitchState{}
+	for _, k := range v.Switches {
+		if state := switchState(k, v.Incidents); state.Incident != "" {
+			s.Off = append(s.Off, state)
+		}
 	}
 	for i := range v.Incidents {
 		inc := &v.Incidents[i]

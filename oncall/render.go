@@ -75,6 +75,9 @@ func (p *page) incidentTable(incidents []sre.Incident, now time.Time) {
 // suspicion says in one phrase what is believed. Before the first scoring there
 // is no confidence to speak of.
 func suspicion(inc *sre.Incident) string {
+	if inc.Order != nil {
+		return "none: " + inc.Order.Name + " was ordered by " + inc.Order.By
+	}
 	text := cause(inc.Diagnosis.Top())
 	if inc.Confidence == (sre.Confidence{}) {
 		return text

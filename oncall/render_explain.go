@@ -340,6 +340,9 @@ func (p *page) mitigations(list []sre.Mitigation, now time.Time) {
 		for _, name := range slices.Sorted(maps.Keys(m.Action.Params)) {
 			p.line("      ", fmt.Sprintf("%s: %s -> %s", name, setting(m.Before[name]), setting(m.Action.Params[name])), "")
 		}
+		if m.Control != nil && m.Control.Why != "" && m.Phase.Live() {
+			p.line("      ", fmt.Sprintf("law %s: %s", m.Action.Law, m.Control.Why), "")
+		}
 		if m.Phase.Live() && !m.Expires.IsZero() {
 			p.line("      ", "lease ends "+since(m.Expires, now), "")
 		}

@@ -95,6 +95,7 @@ func (r Rehearsal) Run(ctx context.Context) (*Timeline, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	r.Agent.Timing.Lever = 0 // its levers are simulated: the speed of the machine must decide nothing
 	a, err := agent.New(r.Agent, agent.Ports{
 		Clock: noClock{}, Source: window, Levers: r.Levers, Trail: seat, Desk: seat, Pager: seat,
 		Forecaster: r.Forecaster, Log: log,

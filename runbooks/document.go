@@ -48,13 +48,15 @@ type stepPart struct {
 }
 
 type actionPart struct {
-	Kind   string         `yaml:"kind"`
-	Lever  string         `yaml:"lever"`
-	Target targetPart     `yaml:"target"`
-	Callee string         `yaml:"callee"`
-	Name   string         `yaml:"name"`
-	Params map[string]any `yaml:"params"`
-	TTL    durationText   `yaml:"ttl"`
+	Kind     string         `yaml:"kind"`
+	Lever    string         `yaml:"lever"`
+	Target   targetPart     `yaml:"target"`
+	Callee   string         `yaml:"callee"`
+	Name     string         `yaml:"name"`
+	Params   map[string]any `yaml:"params"`
+	Law      string         `yaml:"law"`
+	TTL      durationText   `yaml:"ttl"`
+	Optional bool           `yaml:"optional"`
 }
 
 type verifyPart struct {
@@ -70,6 +72,11 @@ type durationText string
 type targetPart struct {
 	selector string
 	service  string
+}
+
+// calls reports whether the selector names calls, so that each has its callee.
+func (t targetPart) calls() bool {
+	return t.selector == selectCallers || t.selector == selectAllCallers
 }
 
 // UnmarshalYAML reads "root", or "service: name". Shapes are checked before.

@@ -74,7 +74,7 @@ func (a action) check(c sre.Capability) []Fault {
 		return []Fault{a.at.field("kind").fault(fmt.Sprintf("lever %s has no kind %s", c.Name, a.kind), joined(kinds))}
 	}
 	var faults []Fault
-	if spec.Edge && a.callee == "" && a.target.selector != selectCallers {
+	if spec.Edge && a.callee == "" && !a.target.calls() {
 		faults = append(faults, a.at.fault(fmt.Sprintf("kind %s of lever %s needs a callee", a.kind, c.Name), "callee: root, or a service"))
 	}
 	for _, p := range a.params {

@@ -90,7 +90,12 @@ type action struct {
 	callee string
 	name   string
 	params []param // by name
+	law    string
 	ttl    time.Duration
+
+	// optional actions are left out of a plan where the lever can move none of
+	// their targets.
+	optional bool
 }
 
 // param is one setting: a literal, or an expression that is evaluated when a
@@ -105,9 +110,10 @@ type param struct {
 
 // The selectors of a target.
 const (
-	selectRoot    = "root"
-	selectCallers = "callers"
-	selectEntries = "entries"
+	selectRoot       = "root"
+	selectCallers    = "callers"
+	selectAllCallers = "all_callers"
+	selectEntries    = "entries"
 
-	allowedTargets = "root, callers, entries, or service: NAME"
+	allowedTargets = "root, callers, all_callers, entries, or service: NAME"
 )

@@ -18,10 +18,11 @@ import (
 
 // badFiles holds one fixture per mistake, and everything that is said of it.
 var badFiles = []struct{ name, want string }{
-	{"action_kind", `f.yaml:17:17: kind is "sched"; allowed: shed, retry_budget, queue_bound, breaker, timeout, kill_switch, rollback, scale, traffic_shift, drain`},
+	{"action_kind", `f.yaml:17:17: kind is "sched"; allowed: shed, retry_budget, queue_bound, breaker, timeout, kill_switch, rollback, scale, traffic_shift, drain, restart`},
 	{"anchor", `f.yaml:46:12: relapse is an anchor; allowed: plain values: anchors, aliases and tags are not read`},
 	{"api_version", `f.yaml:1:13: apiVersion is "sreagent/v2"; allowed: sreagent/v1`},
 	{"callee_is_root", `f.yaml:20:19: the root is its own callee; allowed: target: callers for the calls into the root`},
+	{"callee_of_all_callers", `f.yaml:40:19: callee is "stock", but each of these calls has its own; allowed: nothing`},
 	{"callee_of_callers", `f.yaml:40:19: callee is "web", but callers are those of the root; allowed: root, or nothing`},
 	{"duplicate_key", `f.yaml:13:3: mapping key "risk" already defined at [12:3]`},
 	{"duration", `f.yaml:31:17: verify.within is "half a minute"; allowed: a duration such as 45s or 2m30s`},
@@ -41,6 +42,8 @@ var badFiles = []struct{ name, want string }{
 	{"no_mechanisms", `f.yaml:10:5: no mechanisms; allowed: some of retry_storm, slow_dependency, pool_exhaustion, capacity_decay, cache_loss, survivor_overload, oscillation, overload, bad_change, timeout_inversion`},
 	{"no_steps", `f.yaml:13:3: no steps; allowed: at least one step`},
 	{"on_fail", `f.yaml:34:16: on_fail is "retry"; allowed: undo, next`},
+	{"optional_only", `f.yaml:36:7: every action of the step is optional; allowed: at least one that is not`},
+	{"optional_shape", `f.yaml:40:21: optional is text; allowed: true or false`},
 	{"param_expression", `f.yaml:21:18: expression: undeclared reference to 'surved' (did you mean 'served'?) (at character 13)`},
 	{"param_mixed", `f.yaml:21:18: parameter rps mixes text and an expression; allowed: one "${expression}" as the whole value`},
 	{"param_shape", `f.yaml:40:20: parameter seconds is a list; allowed: a number, text, true or false, or "${expression}"`},
@@ -55,8 +58,8 @@ var badFiles = []struct{ name, want string }{
 	{"signal_unit", `f.yaml:11:11: expression: has_value asks for unit "ms", which is none of requests_per_second, ratio, percent, seconds, bytes, count`},
 	{"step_name_missing", `f.yaml:14:7: step name is missing`},
 	{"step_name_twice", `f.yaml:35:13: step name "cap" is used twice; allowed: names that are unique in the runbook`},
-	{"target", `f.yaml:19:19: target is "roots"; allowed: root, callers, entries, or service: NAME`},
-	{"target_shape", `f.yaml:25:11: target is a mapping; allowed: root, callers, entries, or service: NAME`},
+	{"target", `f.yaml:19:19: target is "roots"; allowed: root, callers, all_callers, entries, or service: NAME`},
+	{"target_shape", `f.yaml:25:11: target is a mapping; allowed: root, callers, all_callers, entries, or service: NAME`},
 	{"ttl_longer_than_lease", `f.yaml:41:16: ttl of 6m is longer than the lease; allowed: at most 5m`},
 	{"ttl_missing", `f.yaml:37:11: ttl is missing; allowed: a duration such as 45s or 2m30s`},
 	{"ttl_zero", `f.yaml:41:16: ttl is 0; allowed: more than 0s`},

@@ -95,7 +95,7 @@ func (l *Library) plan(rb *runbook, s *scene) (*sre.Plan, string) {
 				id := strings.Join([]string{
 					s.facts.Incident, strconv.Itoa(s.facts.Attempt), strconv.Itoa(i), strconv.Itoa(len(made.Actions)),
 				}, ".")
-				made.Actions = append(made.Actions, sre.Action{ID: id, Kind: a.kind, Target: t, Params: params.clone(), TTL: a.ttl})
+				made.Actions = append(made.Actions, sre.Action{ID: id, Kind: a.kind, Target: t, Params: params.clone(), TTL: a.ttl, Law: a.law})
 			}
 		}
 		if reason := clash(made.Actions); reason != "" {
@@ -130,42 +130,51 @@ func (s *scene) targets(a action) ([]sre.Target, sre.KindSpec, string) {
 	if !ok {
 		return nil, spec, fmt.Sprintf("lever %s has no kind %s", a.lever, a.kind)
 	}
-	services, callee := s.selected(a)
-	if !spec.Edge && a.callee == "" {
-		callee = "" // a setting of the callers themselves, not of their calls
-	}
-	if spec.Edge && callee == "" {
+	if spec.Edge && a.callee == "" && !a.target.calls() {
 		return nil, spec, fmt.Sprintf("kind %s of lever %s needs a callee", a.kind, a.lever)
 	}
 	var out []sre.Target
-	for _, service := range services {
-		if len(lever.Targets) == 0 || slices.Contains(lever.Targets, service) {
-			out = append(out, sre.Target{Lever: a.lever, Service: service, Callee: callee, Name: a.name})
+	var services []string
+	for _, t := range s.selected(a) {
+		if !spec.Edge && a.callee == "" && a.target.selector != selectAllCallers {
+			t.Callee = "" // a setting of the callers themselves, not of their calls
+		}
+		services = append(services, t.Service)
+		if len(lever.Targets) == 0 || slices.Contains(lever.Targets, t.Service) {
+			out = append(out, sre.Target{Lever: a.lever, Service: t.Service, Callee: t.Callee, Name: a.name})
 		}
 	}
 	switch {
+	case len(out) > 0 || a.optional:
+		return slices.Compact(out), spec, ""
 	case len(services) == 0:
 		return nil, spec, fmt.Sprintf("%s has no callers", s.root)
-	case len(out) == 0:
-		return nil, spec, fmt.Sprintf("lever %s cannot move %s", a.lever, listed(services))
 	}
-	return out, spec, ""
+	return nil, spec, fmt.Sprintf("lever %s cannot move %s", a.lever, listed(slices.Compact(services)))
 }
 
-func (s *scene) selected(a action) (services []string, callee string) {
-	callee = a.callee
+// selected are the services that a selector stands for, by name, each with the
+// callee of the call that is meant.
+func (s *scene) selected(a action) (out []sre.Target) {
+	callee := a.callee
 	if callee == selectRoot {
 		callee = s.root
 	}
+	services := []string{a.target.service}
 	switch a.target.selector {
 	case selectRoot:
-		return []string{s.root}, callee
+		services = []string{s.root}
 	case selectCallers:
-		return s.callers, s.root
+		services, callee = s.callers, s.root
+	case selectAllCallers:
+		return s.callsBehind()
 	case selectEntries:
-		return s.entries, callee
+		services = s.entries
 	}
-	return []string{a.target.service}, callee
+	for _, name := range services {
+		out = append(out, sre.Target{Service: name, Callee: callee})
+	}
+	return out
 }
 
 // settings are parameters that several actions start from.

@@ -35,7 +35,7 @@ func TestMatchRetryStorm(t *testing.T) {
 			{ID: "inc-1.2.1.1", Kind: sre.QueueBound, Target: sre.Target{Lever: "guard", Service: "web"}, Params: sre.Params{"length": 70.0}, TTL: ttl},
 		},
 		{
-			{ID: "inc-1.2.2.0", Kind: sre.Shed, Target: sre.Target{Lever: "guard", Service: "stock"}, Params: sre.Params{"rps": 126.0}, TTL: ttl},
+			{ID: "inc-1.2.2.0", Kind: sre.Shed, Target: sre.Target{Lever: "guard", Service: "stock"}, Params: sre.Params{"rps": 126.0}, TTL: ttl, Law: "overload"},
 		},
 	}
 	for i, st := range plan.Steps {
@@ -121,6 +121,41 @@ func TestTheCallersQueuesAreBoundedWhereTheyQueue(t *testing.T) {
 		}
 		if got, text := l.Evaluate(plan.Steps[1].Before, s.facts()); got != c.want {
 			t.Errorf("%s: got %q (%s), want %q", name, got, text, c.want)
+		}
+	}
+}
+
+// The cap of an overloaded service comes with its retries clamped on the whole
+// way to it, before it and as far as the lever reaches; where nobody calls the
+// service it comes alone.
+func TestOverloadClampsRetriesBeforeItCaps(t *testing.T) {
+	for name, c := range map[string]struct {
+		root    string
+		targets []string
+		want    []string
+	}{
+		"in the depth":          {"stock", nil, []string{"retry_budget guard/cart->stock", "retry_budget guard/web->cart", "retry_budget guard/web->stock", "shed guard/stock"}},
+		"in the middle":         {"cart", nil, []string{"retry_budget guard/web->cart", "shed guard/cart"}},
+		"an entry":              {"web", nil, []string{"shed guard/web"}},
+		"web has no guard":      {"stock", []string{"cart", "stock"}, []string{"retry_budget guard/cart->stock", "shed guard/stock"}},
+		"no caller has a guard": {"stock", []string{"stock"}, []string{"shed guard/stock"}},
+	} {
+		edge := len(c.targets) == 0 // a lever may ask for the callee, or take it as well
+		f := newShop(sre.Overload).facts()
+		f.Diagnosis.Hypotheses = []sre.Hypothesis{{Service: c.root, Mechanism: sre.Overload, Probability: .8}}
+		f.Levers[0].Targets = c.targets
+		f.Levers[0].Kinds[1].Edge = edge
+		plan, rejected := shipped(t).Match(f)
+		if plan == nil {
+			t.Errorf("%s: no plan: %v", name, rejected)
+			continue
+		}
+		var got []string
+		for _, a := range plan.Steps[1].Actions {
+			got = append(got, string(a.Kind)+" "+a.Target.String())
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }

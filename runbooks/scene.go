@@ -1,7 +1,9 @@
 package runbooks
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/sreagent/sreagent/sre"
 )
@@ -86,6 +88,31 @@ func (s *scene) surround(blast sre.BlastRadius) {
 	if len(s.entries) == 0 && s.root != "" {
 		s.entries = []string{s.root}
 	}
+}
+
+// callsBehind are all calls on the ways from outside to the root: those of its
+// callers, of their callers, and so on, by name.
+func (s *scene) callsBehind() (out []sre.Target) {
+	snap := s.facts.Snapshot
+	if snap == nil || snap.Graph == nil {
+		return nil
+	}
+	g := snap.Graph
+	root, ok := g.Index(s.root)
+	if !ok {
+		return nil
+	}
+	for _, callee := range append([]int{root}, g.Upstream(root)...) {
+		for _, e := range g.CallersOf(callee) {
+			if from := g.Edges[e].From; from != root {
+				out = append(out, sre.Target{Service: g.Services[from].Name, Callee: g.Services[callee].Name})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b sre.Target) int {
+		return cmp.Or(strings.Compare(a.Service, b.Service), strings.Compare(a.Callee, b.Callee))
+	})
+	return slices.Compact(out)
 }
 
 // variables binds the names of the language.

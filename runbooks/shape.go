@@ -72,6 +72,10 @@ func (s *shape) walk(c cursor, t reflect.Type, what string, depth int) {
 		if c.node.Type() != ast.IntegerType {
 			s.wrong(c, what, "a whole number")
 		}
+	case t.Kind() == reflect.Bool:
+		if c.node.Type() != ast.BoolType {
+			s.wrong(c, what, "true or false")
+		}
 	}
 }
 

@@ -155,20 +155,26 @@ func (v *validator) step(s stepPart, c cursor) step {
 		}
 		st.actions = append(st.actions, a)
 	}
+	if len(st.actions) > 0 && !slices.ContainsFunc(st.actions, func(a action) bool { return !a.optional }) {
+		v.add(c.field("actions"), "every action of the step is optional", "at least one that is not")
+	}
 	return st
 }
 
 func (v *validator) action(p actionPart, c cursor) action {
-	a := action{at: c, kind: sre.ActionKind(p.Kind), lever: p.Lever, target: p.Target, callee: p.Callee, name: p.Name}
+	a := action{at: c, kind: sre.ActionKind(p.Kind), lever: p.Lever, target: p.Target, callee: p.Callee, name: p.Name, law: p.Law, optional: p.Optional}
 	if !a.kind.Valid() {
 		v.add(c.field("kind"), fmt.Sprintf("kind is %q", p.Kind), joined(sre.ActionKinds()))
 	}
 	v.needed(c.field("lever"), "lever", p.Lever)
-	if p.Target.service == "" && !slices.Contains([]string{selectRoot, selectCallers, selectEntries}, p.Target.selector) {
+	if p.Target.service == "" && !slices.Contains([]string{selectRoot, selectCallers, selectAllCallers, selectEntries}, p.Target.selector) {
 		v.add(c.field("target"), fmt.Sprintf("target is %q", p.Target.selector), allowedTargets)
 	}
 	if p.Target.selector == selectCallers && p.Callee != "" && p.Callee != selectRoot {
 		v.add(c.field("callee"), fmt.Sprintf("callee is %q, but callers are those of the root", p.Callee), "root, or nothing")
+	}
+	if p.Target.selector == selectAllCallers && p.Callee != "" {
+		v.add(c.field("callee"), fmt.Sprintf("callee is %q, but each of these calls has its own", p.Callee), "nothing")
 	}
 	if p.Target.selector == selectRoot && p.Callee == selectRoot {
 		v.add(c.field("callee"), "the root is its own callee", "target: callers for the calls into the root")

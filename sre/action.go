@@ -24,11 +24,12 @@ const (
 	Scale        ActionKind = "scale"
 	TrafficShift ActionKind = "traffic_shift" // weights
 	Drain        ActionKind = "drain"
+	Restart      ActionKind = "restart" // irreversible: what ran is gone
 )
 
 // ActionKinds lists every kind in a fixed order.
 func ActionKinds() []ActionKind {
-	return []ActionKind{Shed, RetryBudget, QueueBound, Breaker, Timeout, KillSwitch, Rollback, Scale, TrafficShift, Drain}
+	return []ActionKind{Shed, RetryBudget, QueueBound, Breaker, Timeout, KillSwitch, Rollback, Scale, TrafficShift, Drain, Restart}
 }
 
 // Valid reports whether k is one of the closed set.
@@ -90,6 +91,11 @@ type Action struct {
 	Target Target        `json:"target"`
 	Params Params        `json:"params"`
 	TTL    time.Duration `json:"ttl"` // nanoseconds in JSON; how long the enforcer may hold it without renewal
+	// Law names the control law that moves the parameters while the action is in
+	// force; empty leaves them as they are. The laws are in agent/control.
+	Law string `json:"law,omitempty"`
+	// Tune are the law's own settings where its defaults do not fit.
+	Tune Params `json:"tune,omitempty"`
 }
 
 // Directive is an action as it is sent to an enforcement point: with the
@@ -100,6 +106,10 @@ type Directive struct {
 	Seq     uint64    // order within an epoch
 	Expires time.Time // the enforcer returns to its own defaults after this
 	Restore Params    // for Revert: the settings found before the first Apply
+	// Approved is the person behind an Apply: who approved the plan or ordered
+	// it; empty where the policy let the agent act alone. The executor takes it
+	// from the gate's permit.
+	Approved string
 }
 
 // TargetState is what is in effect at a target now, as read from the target
@@ -141,6 +151,8 @@ type Capability struct {
 	Version string     `json:"version"`
 	Kinds   []KindSpec `json:"kinds"`
 	Targets []string   `json:"targets,omitempty"` // services it can move; empty for any
+	// Person lists names of targets that it moves only with a person behind it.
+	Person []string `json:"person,omitempty"`
 }
 
 // Kind returns what the remediator can do with a kind.
@@ -210,7 +222,8 @@ type Remediator interface {
 	// Probe reads what is in effect at the action's target. It touches nothing.
 	Probe(ctx context.Context, a Action) (TargetState, error)
 	// Apply sets the action's absolute values, to lapse at d.Expires. Applying
-	// the same action again renews it.
+	// the same action again renews it, and with other values and a higher Seq
+	// moves it there; d.Restore and what Revert leads back to stay as they were.
 	Apply(ctx context.Context, d Directive) error
 	// Revert goes back to d.Restore, or to the target's own default where the
 	// target knows it. Reverting what is not in effect is success.

@@ -113,6 +113,7 @@ type Purpose string
 const (
 	ToApply  Purpose = "apply"
 	ToRenew  Purpose = "renew"
+	ToAdjust Purpose = "adjust" // moved by its control law while in force; renews it too
 	ToRevert Purpose = "revert"
 )
 
@@ -149,8 +150,26 @@ type Mitigation struct {
 	Expires   time.Time `json:"expires,omitzero"`    // of the current lease at the enforcer
 	RenewTill time.Time `json:"renew_till,omitzero"` // no renewal beyond
 	Attempts  int       `json:"attempts,omitempty"`  // reverts tried
+	TriedAt   time.Time `json:"tried_at,omitzero"`   // of the latest revert
 	Err       string    `json:"err,omitempty"`
-	Manual    string    `json:"manual,omitempty"` // exact command for a human when undo failed
+	Manual    string    `json:"manual,omitempty"`  // exact command for a human when undo failed
+	Control   *Control  `json:"control,omitempty"` // of an action with a law
+	Moving    Params    `json:"moving,omitempty"`  // settings sent by its law that are not known yet to be in effect
+}
+
+// Control is what a control law remembers from one tick to the next of the
+// lever that it moves. It is in the trail, so a restart goes on with it.
+type Control struct {
+	Numbers map[string]float64 `json:"numbers,omitempty"` // by name, the law's own
+	Recent  []Sample           `json:"recent,omitempty"`  // oldest first; each law bounds it
+	Done    bool               `json:"done,omitempty"`    // nothing is held down any more: the lever may be taken back
+	Why     string             `json:"why,omitempty"`     // of the last move, for people
+}
+
+// Sample is a number at an instant.
+type Sample struct {
+	At    time.Time `json:"at"`
+	Value float64   `json:"value"`
 }
 
 // Outcome is what came of a plan. The zero value is not known yet.

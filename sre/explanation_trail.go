@@ -119,13 +119,16 @@ func (f *folded) moments(r *Record, id string) []Moment {
 	case r.Approval != nil:
 		return one(MomentApproval, "%s", answered(r.Approval))
 	case r.Operator != nil:
+		if r.Operator.Refused != "" {
+			return one(MomentOperator, "%s by %s was refused: %s", words(r.Operator.Command), orWord(r.Operator.By, "somebody"), r.Operator.Refused)
+		}
 		return one(MomentOperator, "%s by %s: %s", words(r.Operator.Command), orWord(r.Operator.By, "somebody"), orWord(r.Operator.Reason, "no reason was given"))
 	case r.Intent != nil:
 		dry := ""
 		if r.Intent.DryRun {
 			dry = " (dry run)"
 		}
-		return one(MomentAction, "about to %s %s at %s%s%s", r.Intent.Permit.Purpose, words(r.Intent.Action.Kind), r.Intent.Action.Target, knobs(r.Intent), dry)
+		return one(MomentAction, "about to %s %s at %s%s%s%s", r.Intent.Permit.Purpose, words(r.Intent.Action.Kind), r.Intent.Action.Target, knobs(r.Intent), byLaw(r.Intent), dry)
 	case r.Result != nil:
 		return one(MomentAction, "%s", resulted(r.Result))
 	case r.Outcome != nil:
@@ -200,6 +203,18 @@ func knobs(in *IntentRecord) string {
 	return text
 }
 
+// byLaw says which control law moves the lever, and why.
+func byLaw(in *IntentRecord) string {
+	if in.Permit.Purpose != ToAdjust {
+		return ""
+	}
+	text := ", by law " + in.Action.Law
+	if in.Control != nil && in.Control.Why != "" {
+		text += ": " + in.Control.Why
+	}
+	return text
+}
+
 func resulted(r *ResultRecord) string {
 	text := fmt.Sprintf("%s of %s: %s", r.Purpose, r.Action, orWord(r.Phase, "not started"))
 	if r.Probed {
@@ -207,6 +222,9 @@ func resulted(r *ResultRecord) string {
 	}
 	if r.Err != "" {
 		text += ", " + r.Err
+	}
+	if r.Manual != "" {
+		text += "; undo by hand: " + r.Manual
 	}
 	return text
 }
@@ -256,7 +274,7 @@ func paused(pauses []Pause, r *Record) []Pause {
 		return append(rest, Pause{Name: r.Operator.Name, By: r.Operator.By, Reason: r.Operator.Reason, Since: r.At})
 	case InputResume:
 		return rest
-	case InputApprove, InputReject, InputClose, InputUndo:
+	case InputApprove, InputReject, InputClose, InputUndo, InputSwitch:
 	}
 	return pauses
 }

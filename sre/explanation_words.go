@@ -21,6 +21,10 @@ func headline(inc *Incident) string {
 		}
 		b.WriteString(": ")
 	}
+	if inc.Order != nil {
+		b.WriteString(inc.Order.title())
+		return b.String()
+	}
 	b.WriteString(blame(d.Top(), is))
 	if !d.Onset.IsZero() {
 		b.WriteString(" since " + clock(d.Onset))
@@ -81,6 +85,9 @@ func listed(names []string, n int) string {
 // decisionSentence says what the agent does about an incident and the first
 // reason for it.
 func decisionSentence(inc *Incident, d ExplainedDecision) string {
+	if inc.Order != nil && inc.State != Escalated {
+		return orderSentence(inc)
+	}
 	first := "nothing speaks against acting"
 	if len(d.Against) > 0 {
 		first = words(d.Against[0].Guard) + ": " + d.Against[0].Text

@@ -133,6 +133,7 @@ type Incident struct {
 	ReopenedAt time.Time `json:"reopened_at,omitzero"` // the last time
 	Storm      bool      `json:"storm,omitempty"`      // stands for a large part of the fleet
 	Rekeys     []Rekey   `json:"rekeys,omitempty"`     // oldest first, at most the latest ten
+	Order      *Order    `json:"order,omitempty"`      // opened by an operator, not by a finding; never changed in place
 }
 
 // Rekey tells that an incident came to have another first cause. Its ID stays.

@@ -61,10 +61,11 @@ type StartRecord struct {
 // OperatorRecord is an operator's command as it was carried out.
 type OperatorRecord struct {
 	Command InputKind `json:"command"`
-	Name    string    `json:"name,omitempty"` // of a pause
+	Name    string    `json:"name,omitempty"` // of a pause or a kill switch
 	By      string    `json:"by"`
 	Role    Role      `json:"role"`
 	Reason  string    `json:"reason"`
+	Refused string    `json:"refused,omitempty"` // why it was not carried out
 }
 
 // IntentRecord is written before a lever is touched.
@@ -75,6 +76,7 @@ type IntentRecord struct {
 	Expires time.Time `json:"expires"`
 	Before  Params    `json:"before,omitempty"`
 	DryRun  bool      `json:"dry_run,omitempty"`
+	Control *Control  `json:"control,omitempty"` // what the action's law remembers, to go on with after a restart
 }
 
 // ResultRecord is written after a lever was touched, or after a probe settled
@@ -87,6 +89,7 @@ type ResultRecord struct {
 	Err     string      `json:"err,omitempty"`
 	State   TargetState `json:"state,omitzero"`
 	Probed  bool        `json:"probed,omitempty"` // settled by a probe, not by an answer
+	Manual  string      `json:"manual,omitempty"` // of an undo that was given up: the exact command for a human
 }
 
 // OutcomeRecord is what the learner is told.
@@ -125,27 +128,31 @@ const (
 	InputResume  InputKind = "resume" // takes back the pause of the same Name
 	InputClose   InputKind = "close"  // a human declares an incident over
 	InputUndo    InputKind = "undo"   // take back all mitigations of an incident now
+	InputSwitch  InputKind = "switch" // flip a kill switch
 )
 
 // Input is one thing that a person asked, drained once per tick.
 type Input struct {
-	ID       string    `json:"id"` // unique per process, to match the Answer
-	Kind     InputKind `json:"kind"`
-	At       time.Time `json:"at"`
-	By       string    `json:"by"`
-	Role     Role      `json:"role"`
-	Incident string    `json:"incident,omitempty"`
-	Decision string    `json:"decision,omitempty"` // the decision that was on the screen
-	Name     string    `json:"name,omitempty"`     // of a pause
-	Reason   string    `json:"reason,omitempty"`
+	ID       string        `json:"id"` // unique per process, to match the Answer
+	Kind     InputKind     `json:"kind"`
+	At       time.Time     `json:"at"`
+	By       string        `json:"by"`
+	Role     Role          `json:"role"`
+	Incident string        `json:"incident,omitempty"`
+	Decision string        `json:"decision,omitempty"` // the decision that was on the screen
+	Name     string        `json:"name,omitempty"`     // of a pause
+	Reason   string        `json:"reason,omitempty"`
+	Switch   *SwitchChange `json:"switch,omitempty"`
 }
 
 // Answer is what became of an Input. It is given after the tick's records are
 // durable, so an accepted answer survives a crash.
 type Answer struct {
-	Input    string `json:"input"`
-	Accepted bool   `json:"accepted"`
-	Reason   string `json:"reason"`
+	Input     string `json:"input"`
+	Accepted  bool   `json:"accepted"`
+	Reason    string `json:"reason"`
+	Forbidden bool   `json:"forbidden,omitempty"` // the role does not suffice
+	Incident  string `json:"incident,omitempty"`  // that was opened or ended by it
 }
 
 // Pause is one reason for which the agent starts nothing new.
@@ -172,10 +179,11 @@ type View struct {
 	Incidents []Incident    `json:"incidents"` // open ones first, newest first within
 	Services  int           `json:"services"`
 	Edges     []ViewEdge    `json:"edges,omitempty"`
-	Explain   []Explained   `json:"explain,omitempty"` // the latest tick's reasoning, "did nothing" too
-	Risks     []Risk        `json:"risks,omitempty"`   // highest first, at most 20
-	Signs     []Precursor   `json:"signs,omitempty"`   // all that was suspicious at this tick, strongest first, at most 50
-	Burns     []Burn        `json:"burns,omitempty"`   // error budgets that burn faster than they are earned, fastest first
+	Switches  []Switch      `json:"switches,omitempty"` // kill switches that people may flip
+	Explain   []Explained   `json:"explain,omitempty"`  // the latest tick's reasoning, "did nothing" too
+	Risks     []Risk        `json:"risks,omitempty"`    // highest first, at most 20
+	Signs     []Precursor   `json:"signs,omitempty"`    // all that was suspicious at this tick, strongest first, at most 50
+	Burns     []Burn        `json:"burns,omitempty"`    // error budgets that burn faster than they are earned, fastest first
 }
 
 // ViewEdge is one call relation of the graph, by name.

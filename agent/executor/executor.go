@@ -8,7 +8,10 @@
 // could not settle it reports as it is, and the agent probes again on a later
 // tick.
 //
-// Read Carry for the order of work.
+// A lever that outlives its deadline costs the tick no more than that: its call
+// is left behind, and a lever with too many of those is called no more.
+//
+// Read Carry for the order of work, then call.go.
 package executor
 
 import (
@@ -29,7 +32,7 @@ type Order struct {
 	Purpose sre.Purpose
 	Epoch   uint64
 	Seq     uint64
-	Expires time.Time  // of the lease, for apply and renew
+	Expires time.Time  // of the lease, but for revert
 	Restore sre.Params // what was there before, for revert
 	Unseen  bool       // for revert: the apply was never seen in effect and may arrive yet
 }
@@ -37,7 +40,7 @@ type Order struct {
 // Config bounds the executor.
 type Config struct {
 	DryRun  bool
-	Timeout time.Duration // for each call to a lever
+	Timeout time.Duration // for each call to a lever; 0 waits for ever, for levers of a simulated world
 	Width   int           // calls at once
 }
 
@@ -46,6 +49,7 @@ type Executor struct {
 	cfg    Config
 	levers map[string]sre.Remediator
 	caps   map[string]sre.Capability
+	astray map[string]*astray // calls that were given up, by lever
 }
 
 // New returns an executor over levers by name.
@@ -53,7 +57,19 @@ func New(cfg Config, levers map[string]sre.Remediator) *Executor {
 	if cfg.Width < 1 {
 		cfg.Width = 1
 	}
-	return &Executor{cfg: cfg, levers: levers, caps: map[string]sre.Capability{}}
+	e := &Executor{cfg: cfg, levers: levers, caps: map[string]sre.Capability{}, astray: map[string]*astray{}}
+	for name := range levers {
+		e.astray[name] = &astray{}
+	}
+	return e
+}
+
+// With returns an executor over the same levers with other bounds. It has still
+// to be told what they can do, and knows which of them hang.
+func (e *Executor) With(cfg Config) *Executor {
+	next := New(cfg, e.levers)
+	next.astray = e.astray
+	return next
 }
 
 // DryRun reports whether nothing is really touched.
@@ -65,9 +81,7 @@ func (e *Executor) Describe(ctx context.Context) []sre.Capability {
 	names := slices.Sorted(maps.Keys(e.levers))
 	answers := make([]*sre.Capability, len(names))
 	e.each(len(names), func(i int) {
-		callCtx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
-		defer cancel()
-		if c, err := e.levers[names[i]].Describe(callCtx); err == nil {
+		if c, err := call(ctx, e, names[i], e.levers[names[i]].Describe); err == nil {
 			c.Name = names[i]
 			answers[i] = &c
 		}
@@ -103,9 +117,13 @@ func (e *Executor) probe(ctx context.Context, a sre.Action) Found {
 	if !ok {
 		return Found{Err: sre.Invalidf("no lever named %q", a.Target.Lever)}
 	}
-	callCtx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
-	defer cancel()
-	state, err := lever.Probe(callCtx, a)
+	a = own(a)
+	state, err := call(ctx, e, a.Target.Lever, func(ctx context.Context) (sre.TargetState, error) {
+		return lever.Probe(ctx, a)
+	})
+	if a.Law != "" && state.Owner == a.ID && !state.Foreign {
+		state.InEffect = true // though with other settings than are known here: its law has sent them
+	}
 	return Found{State: recordable(state), Err: err}
 }
 
@@ -130,13 +148,13 @@ func (e *Executor) carry(ctx context.Context, now time.Time, o Order) sre.Result
 	if !ok {
 		return refused(r, "no lever named "+action.Target.Lever)
 	}
-	if o.Purpose == sre.ToApply { // what is in force already has passed this
+	if o.Purpose == sre.ToApply || o.Purpose == sre.ToAdjust { // what is in force already has passed this
 		spec, ok := e.caps[action.Target.Lever].Kind(action.Kind)
 		if !ok {
 			return refused(r, fmt.Sprintf("lever %s has not said that it can %s", action.Target.Lever, action.Kind))
 		}
 		if err := spec.Check(action.Params); err != nil {
-			r.Code, r.Err, r.Phase = sre.CodeInvalid, err.Error(), sre.Failed
+			r.Code, r.Err, r.Phase = sre.CodeInvalid, err.Error(), without(o.Purpose)
 			return r
 		}
 	}
@@ -161,13 +179,14 @@ func (e *Executor) carry(ctx context.Context, now time.Time, o Order) sre.Result
 }
 
 func (e *Executor) touch(ctx context.Context, lever sre.Remediator, o Order) error {
-	callCtx, cancel := context.WithTimeout(ctx, e.cfg.Timeout)
-	defer cancel()
-	d := sre.Directive{Action: o.Permit.Action(), Epoch: o.Epoch, Seq: o.Seq, Expires: o.Expires, Restore: o.Restore}
-	if o.Purpose == sre.ToRevert {
-		return lever.Revert(callCtx, d)
-	}
-	return lever.Apply(callCtx, d)
+	d := sre.Directive{Action: own(o.Permit.Action()), Epoch: o.Epoch, Seq: o.Seq, Expires: o.Expires, Restore: maps.Clone(o.Restore), Approved: o.Permit.Person()}
+	_, err := call(ctx, e, d.Action.Target.Lever, func(ctx context.Context) (struct{}, error) {
+		if o.Purpose == sre.ToRevert {
+			return struct{}{}, lever.Revert(ctx, d)
+		}
+		return struct{}{}, lever.Apply(ctx, d)
+	})
+	return err
 }
 
 // settle probes once after an unknown answer. Only a clear yes settles: "not in
@@ -181,6 +200,9 @@ func (e *Executor) settle(ctx context.Context, r sre.ResultRecord, o Order) sre.
 	r.State = found.State
 	if o.Purpose == sre.ToRevert && o.Unseen {
 		return r
+	}
+	if o.Purpose == sre.ToAdjust && !o.Permit.Action().Params.Near(found.State.Current) {
+		return r // in force, but with which settings?
 	}
 	if found.State.InEffect == (o.Purpose != sre.ToRevert) {
 		r.Phase, r.Probed, r.Code, r.Err = after(o.Purpose), true, "", ""
@@ -204,7 +226,7 @@ func pending(p sre.Purpose) sre.Phase {
 	switch p {
 	case sre.ToRevert:
 		return sre.Undoing
-	case sre.ToRenew:
+	case sre.ToRenew, sre.ToAdjust:
 		return sre.InEffect
 	case sre.ToApply:
 	}

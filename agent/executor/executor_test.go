@@ -20,6 +20,7 @@ type lever struct {
 	touched  int
 	applyErr error
 	inEffect bool
+	current  sre.Params
 	probeErr error
 	slow     bool
 }
@@ -29,7 +30,7 @@ func (l *lever) Describe(context.Context) (sre.Capability, error) {
 }
 
 func (l *lever) Probe(context.Context, sre.Action) (sre.TargetState, error) {
-	return sre.TargetState{InEffect: l.inEffect}, l.probeErr
+	return sre.TargetState{InEffect: l.inEffect, Current: l.current}, l.probeErr
 }
 
 func (l *lever) touch(ctx context.Context) error {
@@ -69,15 +70,21 @@ func permits(t *rapid.T, a sre.Action) map[sre.Purpose]gate.Permit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := sre.Mitigation{Action: a, Phase: sre.InEffect, RenewTill: now.Add(time.Hour)}
+	a.Law = "test"
+	m := sre.Mitigation{Action: a, Phase: sre.InEffect, Expires: now.Add(time.Minute), RenewTill: now.Add(time.Hour)}
 	renew, err := g.PermitRenew(q, m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return map[sre.Purpose]gate.Permit{sre.ToApply: apply, sre.ToRenew: renew, sre.ToRevert: g.PermitRevert(now, m, "test")}
+	spec := sre.KindSpec{Kind: a.Kind, Params: []sre.ParamSpec{{Name: "rps", Type: "number", Max: 1e12}, {Name: "x", Type: "number", Max: 1}}}
+	adjust, err := g.PermitAdjust(q, m, spec, a.Params)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[sre.Purpose]gate.Permit{sre.ToApply: apply, sre.ToRenew: renew, sre.ToAdjust: adjust, sre.ToRevert: g.PermitRevert(now, m, "test")}
 }
 
-var purposes = []sre.Purpose{sre.ToApply, sre.ToRenew, sre.ToRevert}
+var purposes = []sre.Purpose{sre.ToApply, sre.ToRenew, sre.ToAdjust, sre.ToRevert}
 
 func TestDryRunNeverReachesALever(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -113,11 +120,11 @@ func TestNothingIsTouchedWithoutTheRightPermit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := &lever{}
 		a := action(sre.Params{"rps": 5.0})
-		e := executor.New(executor.Config{Timeout: time.Second}, map[string]sre.Remediator{"l": l})
+		e := executor.New(executor.Config{Timeout: time.Minute}, map[string]sre.Remediator{"l": l})
 		e.Describe(context.Background())
 		ps := permits(t, a)
 		ps[""] = gate.Permit{}
-		held := rapid.SampledFrom([]sre.Purpose{"", sre.ToApply, sre.ToRenew, sre.ToRevert}).Draw(t, "permit for")
+		held := rapid.SampledFrom(append([]sre.Purpose{""}, purposes...)).Draw(t, "permit for")
 		purpose := rapid.SampledFrom(purposes).Draw(t, "purpose")
 		late := rapid.Bool().Draw(t, "late")
 		at := now
@@ -151,18 +158,21 @@ func TestAnswersBecomePhases(t *testing.T) {
 		{"cut, and it had arrived", lever{applyErr: cut, inEffect: true}, sre.ToApply, sre.Params{"rps": 5.0}, sre.InEffect, true},
 		{"cut, and it may still arrive", lever{applyErr: cut}, sre.ToApply, sre.Params{"rps": 5.0}, sre.Intended, false},
 		{"cut, and the probe fails too", lever{applyErr: cut, probeErr: cut}, sre.ToApply, sre.Params{"rps": 5.0}, sre.Intended, false},
-		{"deadline", lever{slow: true, probeErr: cut}, sre.ToApply, sre.Params{"rps": 5.0}, sre.Intended, false},
 		{"undone", lever{}, sre.ToRevert, nil, sre.Undone, false},
 		{"undo cut, still in force", lever{applyErr: cut, inEffect: true}, sre.ToRevert, nil, sre.Undoing, false},
 		{"undo cut, and it had arrived", lever{applyErr: cut}, sre.ToRevert, nil, sre.Undone, true},
 		{"undo refused", lever{applyErr: sre.Refusedf("no"), inEffect: true}, sre.ToRevert, nil, sre.Undoing, false},
+		{"adjusted", lever{}, sre.ToAdjust, sre.Params{"rps": 5.0}, sre.InEffect, false},
+		{"adjustment cut, and it had arrived", lever{applyErr: cut, inEffect: true, current: sre.Params{"rps": 5.01}}, sre.ToAdjust, sre.Params{"rps": 5.0}, sre.InEffect, true},
+		{"adjustment cut, and it may still arrive", lever{applyErr: cut, inEffect: true, current: sre.Params{"rps": 9.0}}, sre.ToAdjust, sre.Params{"rps": 5.0}, sre.InEffect, false},
+		{"adjustment out of bounds, before any call", lever{applyErr: cut}, sre.ToAdjust, sre.Params{"rps": 5e9}, sre.InEffect, false},
 		{"renewal failed", lever{applyErr: sre.Refusedf("no")}, sre.ToRenew, sre.Params{"rps": 5.0}, sre.InEffect, false},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				l := c.l
-				e := executor.New(executor.Config{Timeout: time.Millisecond}, map[string]sre.Remediator{"l": &l})
+				e := executor.New(executor.Config{}, map[string]sre.Remediator{"l": &l})
 				e.Describe(context.Background())
 				p := permits(t, action(c.params))[c.purpose]
 				r := e.Carry(context.Background(), now, []executor.Order{{Permit: p, Purpose: c.purpose}})[0]
@@ -177,7 +187,7 @@ func TestAnswersBecomePhases(t *testing.T) {
 func TestALeverThatHasNotSaidWhatItCanIsNotMovedAndCanBeUndone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := &lever{}
-		e := executor.New(executor.Config{Timeout: time.Second}, map[string]sre.Remediator{"l": l})
+		e := executor.New(executor.Config{Timeout: time.Minute}, map[string]sre.Remediator{"l": l})
 		ps := permits(t, action(sre.Params{"rps": 5.0}))
 		if r := e.Carry(context.Background(), now, []executor.Order{{Permit: ps[sre.ToApply], Purpose: sre.ToApply}})[0]; r.Code != sre.CodeRefused || l.touched != 0 {
 			t.Fatalf("applied unchecked: %+v", r)
@@ -199,7 +209,7 @@ func (l *liar) Probe(context.Context, sre.Action) (sre.TargetState, error) {
 }
 
 func TestNonsenseFromALeverCanBeRecorded(t *testing.T) {
-	e := executor.New(executor.Config{Timeout: time.Second}, map[string]sre.Remediator{"l": &liar{}})
+	e := executor.New(executor.Config{Timeout: time.Minute}, map[string]sre.Remediator{"l": &liar{}})
 	found := e.Probe(context.Background(), []sre.Action{action(nil)})[0]
 	if _, err := json.Marshal(found.State); err != nil {
 		t.Fatal(err)

@@ -8,7 +8,8 @@
 // state and never reads a clock.
 //
 // Read guards.go for the reasons that speak for and against, then Decide,
-// Clear and the three ways to a Permit here.
+// Clear and the three ways to a Permit here; the fourth, for control laws, is in
+// adjust.go.
 package gate
 
 import (
@@ -37,8 +38,9 @@ type Question struct {
 	Pauses    []sre.Pause // reasons to start nothing new
 	Held      []Held      // levers that are, or may be, moved, by all incidents
 	LastHour  int         // new mitigations in the last hour
-	Blocked   string      // why no step of the plan may start now; empty when one may
-	Simulated bool        // dry run: shown in the decision, decided in the executor
+	Levers    []sre.Capability
+	Blocked   string // why no step of the plan may start now; empty when one may
+	Simulated bool   // dry run: shown in the decision, decided in the executor
 }
 
 // Held is one lever that is, or may be, moved, and for which incident.
@@ -62,6 +64,9 @@ func (g *Gate) Policy() Policy { return g.policy }
 // Decide weighs a plan: every guard gives a named reason, and the stance is the
 // least that any of them allows.
 func (g *Gate) Decide(q Question) sre.Decision {
+	if q.Incident.Order != nil {
+		return g.decideOrder(q)
+	}
 	d := sre.Decision{
 		Incident:   q.Incident.ID,
 		At:         q.Now,
@@ -91,6 +96,9 @@ func (g *Gate) Decide(q Question) sre.Decision {
 	return d
 }
 
+// byPolicy is who clears what the agent does alone.
+const byPolicy = "policy"
+
 // Clearance is the right to start or go on acting on one plan of one incident.
 // The zero value clears nothing.
 type Clearance struct {
@@ -114,7 +122,7 @@ func (c Clearance) By() string { return c.by }
 // moment of application.
 func (g *Gate) Clear(q Question, decided *sre.Decision, approval *sre.Approval) (Clearance, sre.Decision, error) {
 	fresh := g.Decide(q)
-	c := Clearance{incident: q.Incident.ID, by: "policy", until: fresh.ValidUntil}
+	c := Clearance{incident: q.Incident.ID, by: byPolicy, until: fresh.ValidUntil}
 	switch {
 	case decided == nil:
 		return Clearance{}, fresh, fmt.Errorf("%w: nothing was decided", ErrNotAllowed)
@@ -122,6 +130,10 @@ func (g *Gate) Clear(q Question, decided *sre.Decision, approval *sre.Approval) 
 		return Clearance{}, fresh, fmt.Errorf("%w: %s", refusal(fresh), against(fresh, sre.Watch))
 	}
 	c.decision = decided.ID
+	if q.Incident.Order != nil {
+		c.by = q.Incident.Order.By
+		return c, fresh, nil
+	}
 	yes := approval != nil && approval.Response == sre.Approved && approval.Decision == decided.ID &&
 		approval.Role.Rank() >= sre.Approver.Rank()
 	age, lasts := time.Duration(0), g.approvalLasts(q.Plan)
@@ -186,6 +198,15 @@ func (p Permit) Action() sre.Action { return p.action }
 // Record returns the copy for the trail.
 func (p Permit) Record() sre.Permit { return p.record }
 
+// Person is who approved or ordered the action; empty where the policy alone
+// stands behind it.
+func (p Permit) Person() string {
+	if p.record.By == byPolicy || p.record.Purpose == sre.ToRevert {
+		return ""
+	}
+	return p.record.By
+}
+
 // Allows reports whether the permit lets its action be carried out for a
 // purpose at an instant.
 func (p Permit) Allows(purpose sre.Purpose, now time.Time) bool {
@@ -210,7 +231,10 @@ func (g *Gate) PermitApply(c Clearance, q Question, a sre.Action) (Permit, error
 }
 
 // PermitRenew mints the permit to keep a mitigation in force: it needs eyes and
-// time left on the lease, and no new mandate.
+// time left on the lease, and no new mandate. A pause, or a mode that was lowered
+// since, does not stop it: what was started was started until its lease ends, and
+// letting it lapse in the middle would be an undo that nobody asked for. Who wants
+// it gone asks for the undo, which nothing holds up.
 func (g *Gate) PermitRenew(q Question, m sre.Mitigation) (Permit, error) {
 	switch {
 	case m.Phase != sre.InEffect:

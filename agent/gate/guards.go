@@ -149,7 +149,19 @@ func weighProtected(p Policy, q Question) sre.Reason {
 	if len(hit) > 0 {
 		return reason(sre.Ask, "protected: %s", strings.Join(hit, ", "))
 	}
+	for _, a := range actions(q) {
+		if needsPerson(q.Levers, a.Target) {
+			return reason(sre.Ask, "%s moves %s only with a person behind it", a.Target.Lever, a.Target.Name)
+		}
+	}
 	return reason(sre.Act, "no protected service is touched")
+}
+
+// needsPerson reports whether the target's lever has said that it takes a person.
+func needsPerson(levers []sre.Capability, t sre.Target) bool {
+	return slices.ContainsFunc(levers, func(c sre.Capability) bool {
+		return c.Name == t.Lever && slices.Contains(c.Person, t.Name)
+	})
 }
 
 func weighBlast(p Policy, q Question) sre.Reason {

@@ -68,14 +68,21 @@ func newBrowser(t *testing.T) browser {
 	if err != nil {
 		t.Skip("chromium is not installed")
 	}
-	return browser{path, t.TempDir()}
+	dir, err := os.MkdirTemp("", "report")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A helper of the browser may outlive it for a moment and write to its
+	// profile: t.TempDir would take what it leaves there for a failure.
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return browser{path, dir}
 }
 
 // run starts Chromium on a page and returns what it wrote. Whatever the page
 // complained of, a breach of its policy too, fails the test.
 func (b browser) run(t *testing.T, flags ...string) []byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	base := []string{
 		"--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking",

@@ -120,7 +120,7 @@ func (s *story) moveMarks() []mark {
 			out = append(out, mark{at: m.at, shape: draw.CircleGlyph{}, label: itoa(m.number), line: true})
 		case sre.ToRevert:
 			out = append(out, mark{at: m.at, shape: cross{}, label: itoa(m.number), line: true})
-		case sre.ToRenew:
+		case sre.ToRenew, sre.ToAdjust:
 		}
 	}
 	return out

@@ -101,7 +101,7 @@ func tell(records []sre.Record, end time.Time) *story {
 		case r.Intent != nil:
 			open[key(r.Intent.Action.ID, r.Intent.Permit.Purpose)] = len(s.moves)
 			m := moved{at: r.At, inc: r.IncidentID, intent: r.Intent}
-			if r.Intent.Permit.Purpose != sre.ToRenew {
+			if p := r.Intent.Permit.Purpose; p != sre.ToRenew && p != sre.ToAdjust {
 				touches++
 				m.number = touches
 			}

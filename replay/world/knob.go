@@ -59,7 +59,7 @@ func (k knob) perEdge() bool {
 	switch k.kind {
 	case sre.RetryBudget, sre.Breaker, sre.Timeout, sre.TrafficShift:
 		return true
-	case sre.Shed, sre.QueueBound, sre.KillSwitch, sre.Rollback, sre.Scale, sre.Drain:
+	case sre.Shed, sre.QueueBound, sre.KillSwitch, sre.Rollback, sre.Scale, sre.Drain, sre.Restart:
 	}
 	return false
 }
@@ -91,7 +91,7 @@ func setService(c *fluid.ServiceControl, untouched fluid.ServiceControl, kind sr
 		c.Drained = int(number("replicas", float64(untouched.Drained)))
 	case sre.Rollback:
 		c.RolledBack = p != nil
-	case sre.KillSwitch, sre.RetryBudget, sre.Breaker, sre.Timeout, sre.TrafficShift:
+	case sre.KillSwitch, sre.RetryBudget, sre.Breaker, sre.Timeout, sre.TrafficShift, sre.Restart:
 	}
 }
 
@@ -140,7 +140,7 @@ func setEdge(c *fluid.EdgeControl, untouched fluid.EdgeControl, k knob, p sre.Pa
 		}
 	case sre.TrafficShift:
 		c.Weight = number("weight", untouched.Weight)
-	case sre.Shed, sre.QueueBound, sre.KillSwitch, sre.Rollback, sre.Scale, sre.Drain:
+	case sre.Shed, sre.QueueBound, sre.KillSwitch, sre.Rollback, sre.Scale, sre.Drain, sre.Restart:
 	}
 }
 
@@ -178,7 +178,7 @@ func serviceParams(c fluid.ServiceControl, k knob) sre.Params {
 		p["replicas"] = float64(c.Replicas)
 	case sre.Drain:
 		p["replicas"] = float64(c.Drained)
-	case sre.Rollback, sre.RetryBudget, sre.Breaker, sre.Timeout, sre.TrafficShift:
+	case sre.Rollback, sre.RetryBudget, sre.Breaker, sre.Timeout, sre.TrafficShift, sre.Restart:
 	}
 	return p
 }
@@ -209,7 +209,7 @@ func edgeParams(controls []fluid.EdgeControl, k knob) sre.Params {
 		}
 	case sre.TrafficShift:
 		p["weight"] = most(func(c fluid.EdgeControl) float64 { return c.Weight })
-	case sre.Shed, sre.QueueBound, sre.KillSwitch, sre.Rollback, sre.Scale, sre.Drain:
+	case sre.Shed, sre.QueueBound, sre.KillSwitch, sre.Rollback, sre.Scale, sre.Drain, sre.Restart:
 	}
 	return p
 }

@@ -258,7 +258,7 @@ func (l *ledger) returnTarget(x *lease) sre.Params {
 			return p
 		}
 		return sre.Params{"length": longestQueue}
-	case sre.KillSwitch, sre.Breaker, sre.Timeout, sre.Rollback, sre.Scale, sre.TrafficShift, sre.Drain:
+	case sre.KillSwitch, sre.Breaker, sre.Timeout, sre.Rollback, sre.Scale, sre.TrafficShift, sre.Drain, sre.Restart:
 	}
 	return w.defaults(x.k)
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
+
 	"github.com/sreagent/sreagent/replay"
 	"github.com/sreagent/sreagent/replay/fluid"
 	"github.com/sreagent/sreagent/sources"
@@ -30,7 +32,7 @@ func stored(t *testing.T, w *World, store *replay.Store) *sources.Source {
 		t.Fatal(err)
 	}
 	cfg := sources.DefaultConfig()
-	cfg.Prometheus.URL = server.URL
+	cfg.Prometheus.URL, cfg.Prometheus.Timeout = server.URL, model.Duration(time.Minute)
 	cfg.Signals.Custom = queries
 	cfg.Topology.File = file
 	cfg.Topology.FromMetrics = false

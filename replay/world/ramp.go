@@ -27,7 +27,7 @@ func returnSteps(kind sre.ActionKind, held sre.Params, steps int) int {
 		return n
 	case sre.Shed, sre.RetryBudget, sre.QueueBound, sre.TrafficShift:
 		return steps
-	case sre.Breaker, sre.Timeout, sre.Rollback, sre.Scale, sre.Drain:
+	case sre.Breaker, sre.Timeout, sre.Rollback, sre.Scale, sre.Drain, sre.Restart:
 	}
 	return 0
 }
@@ -49,7 +49,7 @@ func returnValue(kind sre.ActionKind, held, target sre.Params, step, steps int) 
 		})
 	case sre.KillSwitch:
 		return sre.Params{"percent": killStages[len(killStages)-steps+step]}
-	case sre.Breaker, sre.Timeout, sre.Rollback, sre.Scale, sre.Drain:
+	case sre.Breaker, sre.Timeout, sre.Rollback, sre.Scale, sre.Drain, sre.Restart:
 	}
 	return held
 }
