@@ -1,0 +1,93 @@
+package plugins
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+)
+
+// report gives the median and the 99th percentile of what was measured.
+func report(b *testing.B, took []time.Duration) {
+	b.Helper()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+}
+
+func benchmarked(b *testing.B, do func()) {
+	b.Helper()
+	var took []time.Duration
+	b.ReportAllocs()
+	for b.Loop() {
+		began := time.Now()
+		do()
+		took = append(took, time.Since(began))
+	}
+	report(b, took)
+}
+
+func benchConfig(b *testing.B) Config {
+	b.Helper()
+	c, err := self()
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.Args = []string{modeArg, "honest"}
+	return c
+}
+
+// BenchmarkStart is a process from nothing to its description of itself, its
+// checksum and mutual TLS included, and its end.
+func BenchmarkStart(b *testing.B) {
+	c := benchConfig(b).withDefaults()
+	v := newVoice(Options{}.withDefaults().Log, newMetrics(nil).dropped.WithLabelValues("test"))
+	var took []time.Duration
+	for b.Loop() {
+		began := time.Now()
+		s, err := launch(context.Background(), c, v)
+		if err == nil {
+			_, err = s.describe(context.Background(), "test")
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(began))
+		s.close(false)
+	}
+	report(b, took)
+}
+
+func BenchmarkApply(b *testing.B) {
+	h, err := New(Configs{benchConfig(b)}, Options{})
+	if err == nil {
+		err = h.Start(context.Background())
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer h.Close()
+	p := h.Plugins()[0]
+	benchmarked(b, func() {
+		if err := p.Apply(context.Background(), directive(1)); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
+func BenchmarkProbe(b *testing.B) {
+	h, err := New(Configs{benchConfig(b)}, Options{})
+	if err == nil {
+		err = h.Start(context.Background())
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer h.Close()
+	p := h.Plugins()[0]
+	benchmarked(b, func() {
+		if _, err := p.Probe(context.Background(), action("shop")); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
