@@ -32,6 +32,14 @@ func Capabilities(cfg Config) ([]sre.Capability, error) {
 		}
 		out = append(out, proxy)
 	}
+	out = append(out, leasedCapabilities(cfg)...)
+	for _, c := range cfg.Flags {
+		flags, err := describedFlags(c, cfg.KillSwitches).Describe(context.Background())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, flags)
+	}
 	slices.SortFunc(out, func(a, b sre.Capability) int { return cmp.Compare(a.Name, b.Name) })
 	return out, nil
 }

@@ -1,6 +1,7 @@
 package remediators
 
 import (
+	"maps"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -32,6 +33,12 @@ type Config struct {
 	StateDir string          `yaml:"state_dir"`
 	Guard    GuardConfig     `yaml:"guard"`
 	HAProxy  []HAProxyConfig `yaml:"haproxy"`
+	Webhook  []WebhookConfig `yaml:"webhook"`
+	Exec     []ExecConfig    `yaml:"exec"`
+	// Flags are the feature flag systems, KillSwitches the tree of what may be
+	// switched off there.
+	Flags        []FlagsConfig `yaml:"flags"`
+	KillSwitches SwitchTree    `yaml:"kill_switches"`
 }
 
 // GuardConfig says where the guards are. The lever exists when there is a
@@ -63,14 +70,26 @@ type HAProxyConfig struct {
 	// empty means {backend}.{priority}.
 	AdmitKey string `yaml:"admit_key"`
 	// RuntimeOnly leaves the map file alone, for a HAProxy whose files this
-	// process cannot write. A restart of HAProxy then undoes what was set.
+	// process cannot write. What a restart of HAProxy undoes, the next sweep
+	// sets again.
 	RuntimeOnly bool `yaml:"runtime_only"`
+	// StateFile is HAProxy's server-state-file; weights and server states are
+	// written there too, so that a start of HAProxy finds them. Empty leaves
+	// them to the next sweep.
+	StateFile string `yaml:"state_file"`
 }
 
 // HAProxyBackend is the backend that serves one service.
 type HAProxyBackend struct {
 	Backend string   `yaml:"backend"`
 	Servers []string `yaml:"servers"` // servers that may be moved; empty for all
+	// ServerRPS is what a server can take, in requests per second; a shift that
+	// would give it more is refused. Without it HAProxy's maxconn counts, and
+	// without that the highest rate that the server has had.
+	ServerRPS map[string]float64 `yaml:"server_rps"`
+	// SlowStart is how long a server that returns takes to get its whole weight
+	// back; 0 gives it back at once.
+	SlowStart model.Duration `yaml:"slow_start"`
 }
 
 // DefaultConfig returns the configuration that a file is read over.
@@ -110,6 +129,8 @@ func (c Config) Validate() sre.Faults {
 		}
 		seen[h.Name] = true
 	}
+	c.validateLeased(&f, seen)
+	f.Under("", c.validateFlags(seen))
 	return f
 }
 
@@ -175,6 +196,9 @@ func (c HAProxyConfig) validate() sre.Faults {
 	if c.AdmitKey != "" && len(c.Backends) > 1 && !strings.Contains(c.AdmitKey, "{backend}") {
 		f.Add("admit_key", "is the same for several backends", "a key with {backend}")
 	}
+	if c.StateFile != "" && !filepath.IsAbs(c.StateFile) {
+		f.Add("state_file", "is not an absolute path", "the path of server-state-file in HAProxy's configuration")
+	}
 	f.Under("backends", c.validateBackends())
 	return f
 }
@@ -194,6 +218,14 @@ func (c HAProxyConfig) validateBackends() sre.Faults {
 			f.Add(service+".backend", "already serves "+other, "one service per backend")
 		}
 		owner[b.Backend] = service
+		for _, s := range slices.Sorted(maps.Keys(b.ServerRPS)) {
+			if rps := b.ServerRPS[s]; !validServer(s) || !(rps > 0 && rps <= 1e9) {
+				f.Add(service+".server_rps."+s, "is not the rate of a server", "server: requests per second above 0")
+			}
+		}
+		if b.SlowStart < 0 {
+			f.Add(service+".slow_start", "is negative", "a duration such as 60s")
+		}
 		for i, s := range b.Servers {
 			if !validServer(s) {
 				f.Add(sre.Item(service+".servers", i), "is not a server name", "a name as in HAProxy's configuration")
@@ -228,6 +260,18 @@ func (c HAProxyConfig) address() (network, addr string, ok bool) {
 		return network, addr, err == nil && port != ""
 	}
 	return "", "", false
+}
+
+// admitParam is the map key of a parameter: a class stands for its share, as in
+// the maps that people write by hand, and its cap has a key beside it.
+func (c HAProxyConfig) admitParam(backend, param string) string {
+	if class, share := strings.CutSuffix(param, shareSuffix); share {
+		return c.admitKey(backend, class)
+	}
+	if param == rpsParam {
+		return c.admitKey(backend, param)
+	}
+	return c.admitKey(backend, param) + "_" + rpsParam
 }
 
 func (c HAProxyConfig) admitKey(backend, class string) string {

@@ -2,6 +2,7 @@ package remediators
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"maps"
 	"net"
@@ -43,7 +44,8 @@ type fakeMap struct {
 }
 
 type fakeServer struct {
-	weight, admin, maxconn, op int
+	weight, admin, maxconn, op   int
+	sessions, queued, rate, peak int
 }
 
 func startFakeHAProxy(t *testing.T, network string) *fakeHAProxy {
@@ -152,9 +154,16 @@ func (f *fakeHAProxy) run(command, payload string) string {
 	case "show map", "prepare map", "add map", "commit map", "clear map", "set map", "del map":
 		return f.runMap(at(0), w[2:], payload)
 	case "show servers":
-		return f.showServers(at(3))
+		return f.showServers(cmp.Or(at(3), "be_shop"))
 	case "show stat":
 		return f.showStat(at(2))
+	case "shutdown sessions":
+		s := f.servers[at(3)]
+		if s == nil {
+			return "No such server.\n\n"
+		}
+		s.sessions = 0
+		return "\n"
 	case "set server", "set maxconn":
 		return f.setServer(w)
 	}
@@ -254,13 +263,14 @@ func (f *fakeHAProxy) showStat(backend string) string {
 		return "No such proxy.\n\n"
 	}
 	var out strings.Builder
-	out.WriteString("# pxname,svname,qcur,slim,status,\n")
+	out.WriteString("# pxname,svname,qcur,scur,slim,rate,rate_max,status,\n")
 	for _, name := range names {
 		limit := ""
-		if n := f.servers[backend+"/"+name].maxconn; n > 0 {
-			limit = strconv.Itoa(n)
+		s := f.servers[backend+"/"+name]
+		if s.maxconn > 0 {
+			limit = strconv.Itoa(s.maxconn)
 		}
-		fmt.Fprintf(&out, "%s,%s,0,%s,no check,\n", backend, name, limit)
+		fmt.Fprintf(&out, "%s,%s,%d,%d,%s,%d,%d,no check,\n", backend, name, s.queued, s.sessions, limit, s.rate, s.peak)
 	}
 	return out.String() + "\n"
 }

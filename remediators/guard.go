@@ -68,7 +68,8 @@ func guardKinds() []sre.KindSpec {
 		kind(sre.Breaker, true,
 			number("failure_ratio", true, 0.01, 1, "ratio", "share of failures that opens the breaker"),
 			number("min_requests", false, 1, 1e6, "requests", "fewest requests to judge by"),
-			number("open_seconds", false, 0.001, 3600, "seconds", "time before a trial request")),
+			number("open_seconds", false, 0.001, 3600, "seconds", "time before a trial request"),
+			number("consecutive", false, 0, 1e6, "failures", "failures in a row that open it too; 0 is off")),
 		kind(sre.Timeout, false, number("seconds", true, 0.001, 3600, "seconds", "per attempt; without a callee, of the handler")),
 		kind(sre.KillSwitch, false, number("percent", true, 0, 100, "percent", "share of keys for which the feature is off")),
 	}

@@ -32,12 +32,22 @@ func guardAction(id string, rps float64) sre.Action {
 
 func guardLeverFor(t *testing.T, url string) *guardLever {
 	t.Helper()
+	return guardLeverOf(t, guardConfigFor(t, url))
+}
+
+func guardConfigFor(t *testing.T, url string) Config {
+	t.Helper()
 	cfg := DefaultConfig()
 	cfg.StateDir = ""
 	cfg.Guard.Targets = []GuardTarget{{Service: "shop", URL: url}}
 	cfg.Guard.Timeout = model.Duration(time.Hour)
 	cfg.Guard.TokenFile = filepath.Join(t.TempDir(), "token")
 	must(t, os.WriteFile(cfg.Guard.TokenFile, []byte(testToken+"\n"), 0o600))
+	return cfg
+}
+
+func guardLeverOf(t *testing.T, cfg Config) *guardLever {
+	t.Helper()
 	levers, err := New(cfg, Options{Now: testTime})
 	must(t, err)
 	g := levers[0].(*guardLever)
@@ -69,8 +79,9 @@ func badGuardActions() []sre.Action {
 
 func guardSubject(t *testing.T) *subject {
 	f, server := startFakeGuard(t, "shop")
+	cfg := guardConfigFor(t, server.URL)
 	return &subject{
-		lever: guardLeverFor(t, server.URL), action: guardAction("inc-1.shed.1", 50), other: guardAction("inc-2.shed.1", 20),
+		lever: guardLeverOf(t, cfg), config: &cfg, action: guardAction("inc-1.shed.1", 50), other: guardAction("inc-2.shed.1", 20),
 		bad: badGuardActions(),
 		inForce: func() string {
 			f.mu.Lock()
@@ -86,24 +97,18 @@ func guardSubject(t *testing.T) *subject {
 		cut:     func() { f.set(cutWrites) },
 		stall:   func() { f.set(stallUntilGone) },
 		mend:    func() { f.set(nil) },
-		restart: func() sre.Remediator { return guardLeverFor(t, server.URL) },
+		restart: func() sre.Remediator { return guardLeverOf(t, cfg) },
 	}
 }
 
-// fixedClock never moves and never wakes.
-type fixedClock struct{}
-
-func (fixedClock) Now() time.Time                              { return testTime() }
-func (fixedClock) AfterFunc(time.Duration, func()) func() bool { return func() bool { return true } }
-func (fixedClock) String() string                              { return "fixed" }
-
-// realGuardSubject is the guard itself. Its clock stands still, so a setting
-// that was deleted is on its way back for ever: what matters is that nothing
-// holds it any more.
+// realGuardSubject is the guard itself. Its clock stands still until the kit
+// moves it, so a setting that is deleted goes back at once here.
 func realGuardSubject(t *testing.T) *subject {
 	cfg := guard.DefaultConfig()
 	cfg.Service, cfg.Token = "shop", testToken
-	g, err := guard.New(cfg, guard.WithClock(fixedClock{}), guard.WithLogger(slog.New(slog.DiscardHandler)))
+	cfg.Return = guard.ReturnConfig{Steps: 2, Every: model.Duration(time.Second)}
+	wakes := &wakingClock{clock: newClock()}
+	g, err := guard.New(cfg, guard.WithClock(wakes), guard.WithLogger(slog.New(slog.DiscardHandler)))
 	must(t, err)
 	t.Cleanup(g.Close)
 	var misbehave atomic.Pointer[func(http.ResponseWriter, *http.Request) bool]
@@ -143,6 +148,7 @@ func realGuardSubject(t *testing.T) *subject {
 		cut:     func() { set(cutWrites) },
 		stall:   func() { set(stallUntilGone) },
 		mend:    func() { misbehave.Store(nil) },
+		advance: wakes.advance,
 		restart: func() sre.Remediator { return guardLeverFor(t, server.URL) },
 	}
 }
@@ -331,6 +337,21 @@ func TestGuardKindsMatchTheRealGuard(t *testing.T) {
 				t.Errorf("%s %v: %v", k.Kind, a.Params, err)
 			}
 		}
+	}
+}
+
+// A runbook that names the parameter moves a guard as it moves a mesh.
+func TestGuardBreakerTakesFailuresInARow(t *testing.T) {
+	s := realGuardSubject(t)
+	a := sre.Action{
+		ID: "inc-1.breaker", Kind: sre.Breaker, Target: sre.Target{Service: "shop", Callee: "pay"},
+		Params: sre.Params{"failure_ratio": .5, "consecutive": 3.0},
+	}
+	must(t, s.lever.Apply(t.Context(), sre.Directive{Action: a, Epoch: 1, Seq: 1, Expires: testTime().Add(time.Minute)}))
+	st, err := s.lever.Probe(t.Context(), a)
+	must(t, err)
+	if !st.InEffect || st.Current["consecutive"] != 3.0 {
+		t.Errorf("in effect: %+v", st)
 	}
 }
 

@@ -9,8 +9,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/sreagent/sreagent/sre"
 )
@@ -135,6 +137,7 @@ func refusal(answer []byte) string {
 	if text == "" {
 		text = string(bytes.TrimSpace(answer))
 	}
+	text = words(text)
 	if r := []rune(text); len(r) > 200 {
 		text = string(r[:200])
 	}
@@ -142,4 +145,18 @@ func refusal(answer []byte) string {
 		text = "nothing"
 	}
 	return text
+}
+
+// words makes what a target says fit for a line on a terminal: blanks for line
+// ends, and nothing that moves a cursor or turns the text around.
+func words(s string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case unicode.IsSpace(c):
+			return ' '
+		case !unicode.IsPrint(c):
+			return -1
+		}
+		return c
+	}, s)
 }

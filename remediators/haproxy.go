@@ -57,7 +57,9 @@ func (h *haproxyLever) kinds() []sre.KindSpec {
 	var shed []sre.ParamSpec
 	if h.cfg.AdmitMap != "" {
 		for _, class := range classes() {
-			shed = append(shed, number(class, false, 0, 100, "percent", "share of this class that is admitted; without a target name"))
+			shed = append(shed,
+				number(class, false, 0, 1e9, "requests per second", "cap on the admitted requests of this class; without a target name"),
+				number(class+shareSuffix, false, 0, 100, "percent", "share of this class that is admitted; without a target name"))
 		}
 		shed = append(shed, number(rpsParam, false, 0, 1e9, "requests per second", "cap on all admitted requests; without a target name"))
 	}
@@ -66,6 +68,7 @@ func (h *haproxyLever) kinds() []sre.KindSpec {
 		{Kind: sre.Shed, Reversible: true, Params: shed},
 		{Kind: sre.Drain, Reversible: true, Params: []sre.ParamSpec{
 			{Name: paramState, Type: "string", Help: "drain (the default) or ready, for the server that the target names"},
+			number(paramWait, false, 0, 86400, "seconds", "how long its sessions may take to end; then they are closed. Without it they are left"),
 		}},
 		{Kind: sre.TrafficShift, Reversible: true, Params: []sre.ParamSpec{
 			number(paramWeight, true, 0, 256, "", "weight of the server that the target names, among its backend's"),
@@ -117,7 +120,7 @@ func (h *haproxyLever) knob(a sre.Action) (knob, error) {
 		if h.cfg.AdmitMap == "" {
 			return nil, sre.Invalidf("no admit_map is configured")
 		}
-		key := func(param string) string { return h.cfg.admitKey(b.Backend, param) }
+		key := func(param string) string { return h.cfg.admitParam(b.Backend, param) }
 		return classKnob{admit: h.admit(), backend: b.Backend, key: key}, nil
 	case server == "":
 		return nil, sre.Invalidf("%s needs a server as target name", a.Kind)
@@ -128,7 +131,7 @@ func (h *haproxyLever) knob(a sre.Action) (knob, error) {
 	if !ok {
 		return nil, sre.Invalidf("haproxy cannot %s", a.Kind)
 	}
-	return serverKnob{api: h.api, backend: b.Backend, server: server, param: param}, nil
+	return serverKnob{api: h.api, backend: b.Backend, server: server, param: param, capacity: b.ServerRPS}, nil
 }
 
 func (h *haproxyLever) admit() admitMap {
@@ -218,7 +221,13 @@ func (h *haproxyLever) write(ctx context.Context, k knob, s settings, raise bool
 			return err
 		}
 	}
-	return k.write(ctx, s)
+	if err := k.write(ctx, s); err != nil {
+		return err
+	}
+	if server, ok := k.(serverKnob); ok && server.param != paramMaxconn && len(s) > 0 {
+		h.saveState(ctx)
+	}
+	return nil
 }
 
 func mergeSettings(base, over settings) settings {

@@ -2,7 +2,6 @@ package remediators
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -37,6 +36,16 @@ func (h *haproxyLever) Probe(ctx context.Context, a sre.Action) (st sre.TargetSt
 	}
 	st = sre.TargetState{Current: k.params(have), Epoch: max(led.Epoch, proxy)}
 	notes := h.describeHold(&st, a, led.Holds[k.name()], k, have, want, instance)
+	if s, ok := k.(serverKnob); ok && have[paramState] == "drain" && st.InEffect {
+		left, err := s.sessions(ctx)
+		if err != nil {
+			return st, err
+		}
+		if wait, given := led.Holds[k.name()].Action.Params.Float(paramWait); given {
+			st.Current[paramWait] = wait
+		}
+		notes = append(notes, fmt.Sprintf("%v sessions are left on it", left))
+	}
 	if note := h.compareFile(k, have); note != "" {
 		notes = append(notes, note)
 	}
@@ -46,6 +55,12 @@ func (h *haproxyLever) Probe(ctx context.Context, a sre.Action) (st sre.TargetSt
 
 // describeHold fills in what the ledger knows of the knob.
 func (h *haproxyLever) describeHold(st *sre.TargetState, a sre.Action, held *hold, k knob, have, want settings, instance string) (notes []string) {
+	if held != nil && held.Return != nil && held.Phase != phaseReleased {
+		// A lease of nobody: whoever asks may take the weight.
+		st.Default = k.params(held.Before)
+		return append(notes, fmt.Sprintf("the server is coming back: weight %s of %s, all of it at %s",
+			have[paramWeight], held.Before[paramWeight], held.Expires.UTC().Format(time.RFC3339)))
+	}
 	if held == nil {
 		if have.matches(want) {
 			notes = append(notes, "the wanted settings are in force, but this ledger has no record of who set them")
@@ -127,7 +142,10 @@ func (h *haproxyLever) Apply(ctx context.Context, d sre.Directive) (err error) {
 		return h.release(led, old, k)
 	}
 	next, write := plan(old, have, want, restored(k, d.Restore))
-	next.Action, next.Expires, next.Instance = d.Action, d.Expires, instance
+	next.Action, next.Expires, next.Instance, next.Since = d.Action, d.Expires, instance, h.now()
+	if old != nil && old.Action.ID == d.Action.ID && !old.Since.IsZero() {
+		next.Since, next.Closed = old.Since, old.Closed
+	}
 	if err := k.check(ctx, write); err != nil {
 		return err
 	}
@@ -177,8 +195,10 @@ func restored(k knob, p sre.Params) settings {
 	if err != nil {
 		return nil
 	}
-	if _, inMap := k.(classKnob); inMap && s[rpsParam] == "" {
-		s[rpsParam] = "" // no cap is reported by leaving it out
+	if _, inMap := k.(classKnob); inMap {
+		for _, param := range append(classes(), rpsParam) {
+			s[param] += "" // no cap is reported by leaving it out
+		}
 	}
 	return s
 }
@@ -217,6 +237,7 @@ func (h *haproxyLever) carryOut(ctx context.Context, led *ledger, k knob, c chan
 	if err := h.ledger.save(led); err != nil {
 		return &sre.ActionError{Code: sre.CodeFailed, Reason: "nothing was touched", Err: err}
 	}
+	h.slowly(ctx, led, k, c.next, c.write)
 	err := h.write(ctx, k, c.write, c.raise, led.Epoch)
 	switch {
 	case err == nil && len(c.write) == 0:
@@ -303,7 +324,13 @@ func (h *haproxyLever) giveBack(ctx context.Context, led *ledger, k knob, held *
 			h.log.Warn("settings that somebody else changed are left alone", "action", held.Action.ID, "knob", k.name(), "settings", left)
 		}
 	}
+	if to, moved := write[paramWeight]; moved && held.Return == nil && !led.lost {
+		if next := h.returning(held.Action, have[paramWeight], to, held.Instance); next != nil {
+			return h.carryOut(ctx, led, k, change{next: next, want: next.Set, have: have, write: next.Set, raise: raise})
+		}
+	}
 	if len(write) > 0 {
+		h.slowly(ctx, led, k, held, write)
 		held.Phase = phaseReverting
 		h.record(led)
 		if err := h.write(ctx, forUndo(k), write, raise, led.Epoch); err != nil {
@@ -315,70 +342,6 @@ func (h *haproxyLever) giveBack(ctx context.Context, led *ledger, k knob, held *
 	}
 	delete(led.Holds, k.name())
 	h.record(led)
-	return nil
-}
-
-// Sweep reverts what has lapsed by now: HAProxy holds no expiry itself. It logs
-// what it could not revert, which stays on record for the next call.
-func (h *haproxyLever) Sweep(ctx context.Context, now time.Time) (err error) {
-	led, err := h.ledger.load()
-	if err == nil && len(lapsed(led, now)) == 0 {
-		return nil
-	}
-	defer h.meter.track(opSweep)(&err)
-	defer func() {
-		if err != nil && ctx.Err() == nil {
-			h.log.Error("lapsed settings could not be reverted", "err", err)
-		}
-	}()
-	if err != nil {
-		return err
-	}
-	led, unlock, err := h.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	var errs []error
-	for _, name := range lapsed(led, now) {
-		if err := h.sweepOne(ctx, led, name); err != nil {
-			errs = append(errs, fmt.Errorf("revert lapsed %s: %w", name, err))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func lapsed(led *ledger, now time.Time) []string {
-	var names []string
-	for _, name := range slices.Sorted(maps.Keys(led.Holds)) {
-		if !now.Before(led.Holds[name].Expires) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-func (h *haproxyLever) sweepOne(ctx context.Context, led *ledger, name string) error {
-	held := led.Holds[name]
-	k, err := h.knob(held.Action)
-	if err != nil {
-		return err
-	}
-	proxy, err := h.proxyEpoch(ctx)
-	if err != nil {
-		return err
-	}
-	if proxy > led.Epoch {
-		// Whoever leads now may hold the same values under a lease of their own.
-		h.log.Warn("a lapsed setting is left to a newer writer", "action", held.Action.ID, "knob", name)
-		delete(led.Holds, name)
-		h.record(led)
-		return nil
-	}
-	if err := h.giveBack(ctx, led, k, held, false); err != nil {
-		return err
-	}
-	h.log.Info("a lapsed setting was reverted", "action", held.Action.ID, "knob", name)
 	return nil
 }
 

@@ -33,13 +33,30 @@ type knob interface {
 	manual(s settings) (commands, shell []string)
 }
 
-// The classes of requests, and the parameter that caps a backend as a whole.
-const rpsParam = "rps"
+// The parameter that caps a backend as a whole, and the end of those that admit
+// a share of a class; a class by itself is the parameter of its cap.
+const (
+	rpsParam    = "rps"
+	shareSuffix = "_share"
+)
 
 func classes() []string { return []string{"critical", "high", "normal", "low"} }
 
-// classKnob is what is admitted to one backend: a share of each class, and a
-// cap on the whole, as entries of the admit map.
+// admitParams lists what an admit map holds of one backend.
+func admitParams() []string {
+	params := []string{rpsParam}
+	for _, class := range classes() {
+		params = append(params, class, class+shareSuffix)
+	}
+	return params
+}
+
+// settable reports whether a number can be written to HAProxy, and what was read
+// of it to the trail. People write into maps what they like, infinity too.
+func settable(v float64) bool { return v >= 0 && v <= math.MaxInt32 }
+
+// classKnob is what is admitted to one backend: a cap on and a share of each
+// class, and a cap on the whole, as entries of the admit map.
 type classKnob struct {
 	admit   admitMap
 	backend string
@@ -59,7 +76,7 @@ func (k classKnob) name() string { return "admit " + k.backend }
 
 func (k classKnob) parse(p sre.Params) (settings, error) {
 	out := settings{}
-	for _, param := range append(classes(), rpsParam) {
+	for _, param := range admitParams() {
 		if _, given := p[param]; !given {
 			continue
 		}
@@ -67,10 +84,12 @@ func (k classKnob) parse(p sre.Params) (settings, error) {
 		switch {
 		case !ok:
 			return nil, sre.Invalidf("parameter %q is not a number", param)
-		case param == rpsParam && v > 0 && v < 1:
-			v = 1
-		case param == rpsParam:
-			v = math.Floor(v) // the map holds whole numbers; a cap never rounds up
+		case !settable(v):
+			return nil, sre.Invalidf("parameter %q is %v, which HAProxy cannot hold", param, v)
+		case !strings.HasSuffix(param, shareSuffix):
+			// The map holds whole numbers. A cap never rounds up, but one above
+			// nothing never becomes nothing.
+			v = max(math.Floor(v), min(math.Ceil(v), 1))
 		case v != math.Trunc(v):
 			return nil, sre.Invalidf("parameter %q is %v, want a whole percentage", param, v)
 		}
@@ -85,10 +104,10 @@ func (k classKnob) parse(p sre.Params) (settings, error) {
 func (k classKnob) params(s settings) sre.Params {
 	out := sre.Params{}
 	for _, class := range classes() {
-		out[class] = 100.0
+		out[class+shareSuffix] = 100.0
 	}
 	for param, value := range s {
-		if f, err := strconv.ParseFloat(value, 64); err == nil {
+		if f, err := strconv.ParseFloat(value, 64); err == nil && settable(f) {
 			out[param] = f
 		}
 	}
@@ -106,7 +125,7 @@ func (k classKnob) read(ctx context.Context) (settings, error) {
 // pick keeps this backend's entries of a map.
 func (k classKnob) pick(all settings) settings {
 	out := settings{}
-	for _, param := range append(classes(), rpsParam) {
+	for _, param := range admitParams() {
 		out[param] = all[k.key(param)]
 	}
 	return out
@@ -169,6 +188,7 @@ const (
 	paramWeight  = "weight"
 	paramState   = "state"
 	paramMaxconn = "maxconn"
+	paramWait    = "wait_seconds" // of a drain
 )
 
 // serverKnob is one setting of one server.
@@ -176,6 +196,7 @@ type serverKnob struct {
 	api             runtimeAPI
 	backend, server string
 	param           string
+	capacity        map[string]float64 // of the backend's servers, requests per second
 }
 
 func (k serverKnob) name() string { return k.param + " " + k.path() }
@@ -197,7 +218,7 @@ func (k serverKnob) parse(p sre.Params) (settings, error) {
 	if !ok {
 		return nil, sre.Invalidf("parameter %q is missing", k.param)
 	}
-	if v != math.Trunc(v) {
+	if v != math.Trunc(v) || !settable(v) {
 		return nil, sre.Invalidf("parameter %q is %v, want a whole number", k.param, v)
 	}
 	return settings{k.param: strconv.FormatInt(int64(v), 10)}, nil
@@ -208,7 +229,7 @@ func (k serverKnob) params(s settings) sre.Params {
 		return sre.Params{paramState: s[paramState]}
 	}
 	f, err := strconv.ParseFloat(s[k.param], 64)
-	if err != nil {
+	if err != nil || !settable(f) {
 		return sre.Params{}
 	}
 	return sre.Params{k.param: f}
@@ -234,6 +255,13 @@ func (k serverKnob) read(ctx context.Context) (settings, error) {
 }
 
 func (k serverKnob) check(ctx context.Context, write settings) error {
+	if err := k.checkLast(ctx, write); err != nil {
+		return err
+	}
+	return k.checkHeadroom(ctx, write)
+}
+
+func (k serverKnob) checkLast(ctx context.Context, write settings) error {
 	if write[paramWeight] != "0" && write[paramState] != "drain" {
 		return nil
 	}

@@ -55,6 +55,10 @@ type hold struct {
 	Set      settings   `json:"set"`
 	Expires  time.Time  `json:"expires"`
 	Instance string     `json:"instance"` // HAProxy process that was written to
+
+	Since  time.Time   `json:"since,omitzero"`   // first write of the action
+	Closed bool        `json:"closed,omitempty"` // the wait for the drained server's sessions is over
+	Return *slowReturn `json:"return,omitempty"` // a server on its way back, and no action's lease
 }
 
 // holds reports whether a value is one that this hold has put there.

@@ -298,8 +298,12 @@ func editMapFile(content []byte, changes settings) []byte {
 
 // replaceFile writes a file so that a crash leaves the old or the new content
 // and never a part of it. An existing file keeps its mode and, where the
-// process may set it, its owner.
+// process may set it, its owner; a link stays one, and what it leads to is
+// replaced.
 func replaceFile(path string, content []byte, mode os.FileMode) (err error) {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
 	dir := filepath.Dir(path)
 	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
 	if err != nil {

@@ -24,12 +24,19 @@ type runtimeAPI struct {
 	timeout          time.Duration
 }
 
-// errCut means that the connection ended before the reply did.
+// errCut means that the connection, or what is read of it, ended before the
+// reply did.
 var errCut = errors.New("the connection ended before the reply")
 
 // ask sends one command and returns the reply without its final empty line.
 // sent tells whether HAProxy may have read the command when there is an error.
 func (r runtimeAPI) ask(ctx context.Context, command string) (reply string, sent bool, err error) {
+	text, sent, err := r.exchange(ctx, command)
+	return strings.TrimRight(text, "\n"), sent, err
+}
+
+// exchange is ask with the reply as it came.
+func (r runtimeAPI) exchange(ctx context.Context, command string) (text string, sent bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.timeout)
 	defer cancel()
 	var d net.Dialer
@@ -45,25 +52,35 @@ func (r runtimeAPI) ask(ctx context.Context, command string) (reply string, sent
 	if _, err := io.WriteString(conn, command+"\n"); err != nil {
 		return "", true, errors.Join(ctx.Err(), err)
 	}
-	b, err := io.ReadAll(io.LimitReader(conn, maxReply))
+	b, err := io.ReadAll(io.LimitReader(conn, maxReply+1))
 	if err != nil {
 		return "", true, errors.Join(ctx.Err(), err)
 	}
-	if len(b) == 0 || b[len(b)-1] != '\n' {
+	if len(b) == 0 || len(b) > maxReply || b[len(b)-1] != '\n' {
 		return "", true, errCut
 	}
-	return strings.TrimRight(string(b), "\n"), true, nil
+	return string(b), true, nil
 }
+
+// whole reports whether a listing came to its end, which is an empty line. One
+// that is cut between two lines looks like a shorter one.
+func whole(text string) bool { return text == "\n" || strings.HasSuffix(text, "\n\n") }
 
 // read asks for something and touches nothing: whatever goes wrong, nothing
 // happened.
 func (r runtimeAPI) read(ctx context.Context, command string) (string, error) {
-	reply, _, err := r.ask(ctx, command)
+	text, _, err := r.exchange(ctx, command)
+	reply := strings.TrimRight(text, "\n")
+	if err == nil {
+		if err := refusedBy(reply); err != nil {
+			return "", err // some refusals have no empty line behind them
+		}
+		if !whole(text) {
+			err = errCut
+		}
+	}
 	if err != nil {
 		return "", &sre.ActionError{Code: sre.CodeFailed, Reason: "haproxy did not answer " + firstLine(command), Err: err}
-	}
-	if err := refusedBy(reply); err != nil {
-		return "", err
 	}
 	return reply, nil
 }
@@ -104,12 +121,12 @@ func refusedBy(reply string) error {
 	text := strings.TrimLeft(reply, "\n")
 	for _, p := range invalidReplies {
 		if strings.HasPrefix(text, p) {
-			return sre.Invalidf("haproxy says %s", firstLine(text))
+			return sre.Invalidf("haproxy says %s", words(firstLine(text)))
 		}
 	}
 	for _, p := range refusedReplies {
 		if strings.HasPrefix(text, p) {
-			return sre.Refusedf("haproxy says %s", firstLine(text))
+			return sre.Refusedf("haproxy says %s", words(firstLine(text)))
 		}
 	}
 	return nil
@@ -149,6 +166,9 @@ type proxyServer struct {
 	state  string // ready, drain or maint
 	weight string
 	up     bool // takes traffic, as far as health checks know
+
+	running bool // health checks know of nothing bad
+	alive   bool // running and ready; a weight of 0 keeps traffic off it still
 }
 
 // Bits of srv_admin_state; HAProxy's state file format documents them.
@@ -211,7 +231,9 @@ func parseServer(columns map[string]int, fields []string) (proxyServer, error) {
 	case admin&adminDrain != 0:
 		s.state = "drain"
 	}
-	s.up = s.state == "ready" && at("srv_op_state") != "0" && s.weight != "0"
+	s.running = at("srv_op_state") != "0"
+	s.alive = s.running && s.state == "ready"
+	s.up = s.alive && s.weight != "0"
 	return s, nil
 }
 

@@ -1,7 +1,6 @@
 package remediators
 
 import (
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +21,7 @@ func proxyAction(kind sre.ActionKind, server string, p sre.Params) sre.Action {
 }
 
 func admitAction() sre.Action {
-	return proxyAction(sre.Shed, "", sre.Params{"low": 20.0, "normal": 70.0})
+	return proxyAction(sre.Shed, "", sre.Params{"low_share": 20.0, "normal_share": 70.0})
 }
 func drainAction() sre.Action { return proxyAction(sre.Drain, "s1", nil) }
 func weightAction() sre.Action {
@@ -126,7 +125,7 @@ func other(a sre.Action) sre.Action {
 	case a.Target.Name != "":
 		a.Params = sre.Params{"maxconn": 9.0}
 	default:
-		a.Params = sre.Params{"low": 0.0, "rps": 40.0}
+		a.Params = sre.Params{"low_share": 0.0, "rps": 40.0}
 	}
 	return a
 }
@@ -135,7 +134,7 @@ func haproxySubject(t *testing.T, network string, a sre.Action) *subject {
 	w := newProxyWorld(t, network)
 	mend := func() { w.with(func() { w.cut, w.stall = "", "" }) }
 	return &subject{
-		lever: w.lever, action: a, other: other(a), bad: badProxyActions(),
+		lever: w.lever, config: &w.cfg, action: a, other: other(a), bad: badProxyActions(),
 		inForce: func() string { return w.inForce() + w.file(t) },
 		writes:  w.wrote,
 		cut: func() {
@@ -149,15 +148,19 @@ func haproxySubject(t *testing.T, network string, a sre.Action) *subject {
 		stall:   func() { w.with(func() { w.stall = "show" }) },
 		mend:    mend,
 		restart: func() sre.Remediator { return w.reopen(t) },
+		advance: func(d time.Duration) {
+			w.now = w.now.Add(d)
+			must(t, w.lever.Sweep(t.Context(), w.now))
+		},
 	}
 }
 
 func badProxyActions() []sre.Action {
 	shed := func(p sre.Params) sre.Action { return proxyAction(sre.Shed, "", p) }
 	bad := []sre.Action{
-		shed(nil), shed(sre.Params{"low": 101.0}), shed(sre.Params{"low": -1.0}), shed(sre.Params{"low": 12.5}),
-		shed(sre.Params{"low": "20"}), shed(sre.Params{"maxconn": 5.0}), shed(sre.Params{"low": 5.0, "urgent": 1.0}),
-		proxyAction(sre.Shed, "s1", sre.Params{"low": 5.0}), proxyAction(sre.Shed, "s1", sre.Params{"low": 5.0, "maxconn": 5.0}),
+		shed(nil), shed(sre.Params{"low_share": 101.0}), shed(sre.Params{"low_share": -1.0}), shed(sre.Params{"low_share": 12.5}),
+		shed(sre.Params{"low_share": "20"}), shed(sre.Params{"maxconn": 5.0}), shed(sre.Params{"low_share": 5.0, "urgent": 1.0}),
+		proxyAction(sre.Shed, "s1", sre.Params{"low_share": 5.0}), proxyAction(sre.Shed, "s1", sre.Params{"low_share": 5.0, "maxconn": 5.0}),
 		proxyAction(sre.Shed, "s1", sre.Params{"maxconn": 0.0}), proxyAction(sre.Shed, "s1", sre.Params{"maxconn": 1.5}),
 		proxyAction(sre.Drain, "", nil), proxyAction(sre.Drain, "s9", nil), proxyAction(sre.Drain, "s1", sre.Params{"state": "maint"}),
 		proxyAction(sre.Drain, "s1", sre.Params{"state": "off; shutdown frontend web"}),
@@ -213,46 +216,6 @@ func TestHAProxyRenewalWritesNothing(t *testing.T) {
 	}
 }
 
-func TestHAProxySweepRevertsWhatLapsed(t *testing.T) {
-	for name, a := range map[string]sre.Action{"admit": admitAction(), "drain": drainAction(), "weight": weightAction(), "maxconn": maxconnAction()} {
-		t.Run(name, func(t *testing.T) {
-			w := newProxyWorld(t, "unix")
-			start, file := w.inForce(), w.file(t)
-			must(t, w.lever.Apply(t.Context(), w.directive(a, 5, 1, time.Minute)))
-			held := w.inForce()
-			must(t, w.lever.Sweep(t.Context(), w.now.Add(time.Minute-1)))
-			if diff := cmp.Diff(held, w.inForce()); diff != "" {
-				t.Errorf("swept before it lapsed:\n%s", diff)
-			}
-			lever := w.reopen(t) // as after a crash
-			must(t, lever.Sweep(t.Context(), w.now.Add(time.Minute)))
-			if diff := cmp.Diff(start+file, w.inForce()+w.file(t)); diff != "" {
-				t.Errorf("not what it was:\n%s", diff)
-			}
-			if st, err := lever.Probe(t.Context(), a); err != nil || st.InEffect || st.Owner != "" {
-				t.Errorf("after the sweep: %+v, %v", st, err)
-			}
-		})
-	}
-}
-
-func TestHAProxySweepTriesAgain(t *testing.T) {
-	w := newProxyWorld(t, "unix")
-	start := w.inForce()
-	must(t, w.lever.Apply(t.Context(), w.directive(weightAction(), 5, 1, time.Minute)))
-	var log strings.Builder
-	w.lever.log = slog.New(slog.NewTextHandler(&log, nil))
-	w.with(func() { w.budget = 0 })
-	if err := w.lever.Sweep(t.Context(), w.now.Add(time.Hour)); err == nil || !strings.Contains(log.String(), "lapsed settings could not be reverted") {
-		t.Errorf("a sweep without HAProxy: %v, logged %q", err, &log)
-	}
-	w.with(func() { w.budget = -1 })
-	must(t, w.lever.Sweep(t.Context(), w.now.Add(time.Hour)))
-	if diff := cmp.Diff(start, w.inForce()); diff != "" {
-		t.Errorf("not what it was:\n%s", diff)
-	}
-}
-
 func TestHAProxyForeignChangeIsReleased(t *testing.T) {
 	w := newProxyWorld(t, "unix")
 	a := admitAction()
@@ -301,7 +264,7 @@ func TestHAProxyTakeoverReturnsToTheFirstState(t *testing.T) {
 		t.Errorf("after the takeover: %v", got)
 	}
 	d := w.directive(b, 5, 3, time.Minute)
-	d.Restore = sre.Params{"low": 20.0, "normal": 70.0, "high": 100.0, "critical": 100.0} // as the agent saw it
+	d.Restore = sre.Params{"low_share": 20.0, "normal_share": 70.0, "high_share": 100.0, "critical_share": 100.0} // as the agent saw it
 	must(t, w.lever.Revert(t.Context(), d))
 	if diff := cmp.Diff(start, w.inForce()); diff != "" {
 		t.Errorf("not what it was before the first:\n%s", diff)

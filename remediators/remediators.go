@@ -71,6 +71,18 @@ func New(cfg Config, o Options) ([]sre.Remediator, error) {
 		}
 		levers = append(levers, h)
 	}
+	leased, err := leasedLevers(cfg, o, m)
+	if err != nil {
+		return nil, err
+	}
+	levers = append(levers, leased...)
+	for _, c := range cfg.Flags {
+		l, err := newFlags(c, cfg.KillSwitches, cfg.StateDir, o, m)
+		if err != nil {
+			return nil, fmt.Errorf("open lever %s: %w", c.Name, err)
+		}
+		levers = append(levers, l)
+	}
 	slices.SortFunc(levers, func(a, b sre.Remediator) int { return cmp.Compare(nameOf(a), nameOf(b)) })
 	return levers, nil
 }
@@ -80,6 +92,10 @@ func nameOf(r sre.Remediator) string {
 	case *guardLever:
 		return guardName
 	case *haproxyLever:
+		return l.cfg.Name
+	case *leasedLever:
+		return l.name
+	case *flagLever:
 		return l.cfg.Name
 	}
 	return ""
