@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -118,9 +117,7 @@ func TestBacktestResumes(t *testing.T) {
 	}
 	_, whole, _ := commandLine(t.Context(), "backtest", dir, "-o", "json", "--jobs", "1")
 
-	ctx, cancel := context.WithCancel(t.Context())
-	stopAfter(t, state, cancel)
-	code, part, errs := commandLine(ctx, "backtest", dir, "-o", "json", "--jobs", "1", "--resume", state)
+	code, part, errs := commandLine(stopAfter(t, state), "backtest", dir, "-o", "json", "--jobs", "1", "--resume", state)
 	got := readBacktest(t, part)
 	if code != exitFailed || !got.Partial || len(got.Bundles) == 0 || len(got.Bundles) == 4 || !strings.Contains(errs, "the same command continues it") {
 		t.Fatalf("stopped: exit %d, partial %v, %d bundles: %s", code, got.Partial, len(got.Bundles), errs)
@@ -145,25 +142,27 @@ func TestBacktestResumes(t *testing.T) {
 	}
 }
 
-// stopAfter cancels when the first bundle has been kept.
-func stopAfter(t *testing.T, state string, cancel context.CancelFunc) {
+// stopAfter is a context that ends when the first bundle has been kept.
+func stopAfter(t *testing.T, state string) context.Context {
 	t.Helper()
-	done := make(chan struct{})
-	t.Cleanup(func() { close(done) })
-	go func() {
-		for {
-			if _, err := os.Stat(state); err == nil {
-				cancel()
-				return
-			}
-			select {
-			case <-done:
-				return
-			default:
-				runtime.Gosched()
-			}
-		}
-	}()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	return &untilKept{ctx, state, cancel}
+}
+
+// untilKept looks for itself whenever it is asked whether it has ended, so that
+// the run cannot get further than that.
+type untilKept struct {
+	context.Context
+	state  string
+	cancel context.CancelFunc
+}
+
+func (u *untilKept) Err() error {
+	if _, err := os.Stat(u.state); err == nil {
+		u.cancel()
+	}
+	return u.Context.Err()
 }
 
 func TestBacktestCompares(t *testing.T) {

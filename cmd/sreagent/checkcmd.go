@@ -94,5 +94,5 @@ func checkNamed(cfg *loaded) error {
 			guard = fmt.Errorf("remediators.guard.token_file: %w", err)
 		}
 	}
-	return errors.Join(seeing, guard, tokens, pager)
+	return errors.Join(seeing, guard, checkPluginFiles(cfg.Plugins), tokens, pager)
 }

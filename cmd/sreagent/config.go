@@ -15,12 +15,14 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/sreagent/sreagent/agent"
+	"github.com/sreagent/sreagent/agent/control"
 	"github.com/sreagent/sreagent/agent/gate"
 	"github.com/sreagent/sreagent/audit"
 	"github.com/sreagent/sreagent/detectors"
 	"github.com/sreagent/sreagent/diagnosis"
 	"github.com/sreagent/sreagent/learner"
 	"github.com/sreagent/sreagent/oncall"
+	"github.com/sreagent/sreagent/plugins"
 	"github.com/sreagent/sreagent/remediators"
 	"github.com/sreagent/sreagent/runbooks"
 	"github.com/sreagent/sreagent/sources"
@@ -36,6 +38,7 @@ type config struct {
 	Runbooks       runbooksConfig     `yaml:"runbooks"`
 	Policy         policyConfig       `yaml:"policy"`
 	Remediators    remediators.Config `yaml:"remediators"`
+	Plugins        plugins.Configs    `yaml:"plugins"`
 	Oncall         oncall.Config      `yaml:"oncall"`
 	Audit          audit.Config       `yaml:"audit"`
 }
@@ -144,6 +147,7 @@ func (c config) validate() sre.Faults {
 	f.Under("policy", c.Policy.Policy.Validate())
 	f.Under("policy.timing", c.Policy.Timing.validate())
 	f.Under("remediators", c.Remediators.Validate())
+	f.Under("plugins", c.validatePlugins())
 	f.Under("oncall", c.Oncall.Validate())
 	f.Under("audit", c.Audit.Validate())
 	return f
@@ -210,6 +214,13 @@ func loadConfig(path string) (*loaded, error) {
 	if err != nil {
 		return nil, err
 	}
+	levers, err := remediators.Capabilities(cfg.Remediators)
+	if err != nil {
+		return nil, err
+	}
+	if err := library.CheckLevers(levers); err != nil {
+		return nil, fmt.Errorf("runbooks: %w", err)
+	}
 	sections := map[string]any{}
 	if err := file.root.Decode(&sections); err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
@@ -233,6 +244,7 @@ func (c *config) setDirectory(dir string) {
 	under(&c.Audit.CheckpointOut)
 	c.Config.SetDirectory(dir)
 	c.Remediators.SetDirectory(dir)
+	c.Plugins.SetDirectory(dir)
 	c.Oncall.SetDirectory(dir)
 }
 
@@ -251,5 +263,12 @@ func loadRunbooks(c runbooksConfig) (*runbooks.Library, error) {
 		}
 		layers = append(layers, os.DirFS(c.Dir))
 	}
-	return runbooks.LoadLayers(layers...)
+	library, err := runbooks.LoadLayers(layers...)
+	if err != nil {
+		return nil, err
+	}
+	if err := library.CheckLaws(control.Names()); err != nil {
+		return nil, err
+	}
+	return library, nil
 }

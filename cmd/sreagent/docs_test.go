@@ -44,7 +44,7 @@ var (
 	linked = regexp.MustCompile(`\]\(([^)#\s]+)(?:#[^)]*)?\)`)
 	quoted = regexp.MustCompile("`([^`\n]+)`")
 	// ours is a path from the top of the repository, by its first folder.
-	ours = regexp.MustCompile(`(?:^|[\s(/])((?:agent|audit|cmd|demo|deploy|detectors|diagnosis|docs|guard|learner|oncall|remediators|replay|runbooks|sources|sre|\.ci)/[A-Za-z0-9_./-]*)`)
+	ours = regexp.MustCompile(`(?:^|[\s(/])((?:agent|audit|cmd|demo|deploy|detectors|diagnosis|docs|guard|learner|oncall|plugins|remediators|replay|runbooks|sources|sre|\.ci)/[A-Za-z0-9_./-]*)`)
 )
 
 // Every file that a document links to or names is there.

@@ -52,7 +52,7 @@ func startAgent(t *testing.T, w *site, o agentOptions) *running {
 	}
 	a.write(t, "tokens.yaml", lines.String())
 	a.again(t)
-	eventually(t, 30*time.Second, "a ready agent", func() bool {
+	eventually(t, time.Minute, "a ready agent", func() bool {
 		code, _ := get(a.url + "/-/ready")
 		return code == 200
 	})
@@ -124,7 +124,7 @@ func (a *running) again(t *testing.T) {
 	t.Helper()
 	a.startOnly(t)
 	answers(t, a.server, a.url+"/-/healthy")
-	eventually(t, 30*time.Second, "a first tick", func() bool {
+	eventually(t, time.Minute, "a first tick", func() bool {
 		s, err := a.api(sre.Viewer).Status(t.Context())
 		return err == nil && s.Tick > 0
 	})
@@ -182,7 +182,7 @@ func joined(states []sre.State) string {
 func (a *running) approve(t *testing.T, id string) {
 	t.Helper()
 	var last string
-	eventually(t, 15*time.Second, "an approval that is taken", func() bool {
+	eventually(t, time.Minute, "an approval that is taken", func() bool {
 		inc, err := a.api(sre.Viewer).Incident(t.Context(), id)
 		if err != nil || inc.Decision == nil {
 			return false

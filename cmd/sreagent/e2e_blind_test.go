@@ -18,11 +18,11 @@ func TestE2EWithoutPrometheusNothingNewIsDone(t *testing.T) {
 	a := startAgent(t, w, agentOptions{runbook: "retry-storm.yaml", ttl: "30s"})
 	w.healthy(t, 15)
 	w.cut(t)
-	inc := a.incident(t, 30*time.Second, "", sre.AwaitingApproval)
+	inc := a.incident(t, time.Minute, "", sre.AwaitingApproval)
 	w.prometheus.kill()
 
-	eventually(t, 10*time.Second, "sreagent_source_up 0", func() bool { return a.metric(t, `sreagent_source_up{source="prometheus"}`) == "0" })
-	eventually(t, 10*time.Second, "an agent that is not ready and says why", func() bool {
+	eventually(t, time.Minute, "sreagent_source_up 0", func() bool { return a.metric(t, `sreagent_source_up{source="prometheus"}`) == "0" })
+	eventually(t, time.Minute, "an agent that is not ready and says why", func() bool {
 		code, body := get(a.url + "/-/ready")
 		return code == http.StatusServiceUnavailable && strings.Contains(body, "the metric store does not answer") && strings.Contains(body, w.promURL)
 	})
@@ -32,7 +32,7 @@ func TestE2EWithoutPrometheusNothingNewIsDone(t *testing.T) {
 	}
 	from, err := a.api(sre.Viewer).Status(t.Context())
 	must(t, err)
-	eventually(t, 30*time.Second, "ten blind ticks", func() bool {
+	eventually(t, time.Minute, "ten blind ticks", func() bool {
 		s, err := a.api(sre.Viewer).Status(t.Context())
 		return err == nil && s.Tick >= from.Tick+10
 	})
@@ -44,13 +44,13 @@ func TestE2EWithoutPrometheusNothingNewIsDone(t *testing.T) {
 	}
 
 	w.againPrometheus(t)
-	eventually(t, 20*time.Second, "an agent that is ready by itself", func() bool {
+	eventually(t, time.Minute, "an agent that is ready by itself", func() bool {
 		code, _ := get(a.url + "/-/ready")
 		return code == http.StatusOK && a.metric(t, `sreagent_source_up{source="prometheus"}`) == "1"
 	})
-	inc = a.incident(t, 30*time.Second, inc.ID, sre.AwaitingApproval)
+	inc = a.incident(t, time.Minute, inc.ID, sre.AwaitingApproval)
 	a.approve(t, inc.ID)
-	eventually(t, 15*time.Second, "directives in force", func() bool { return w.inForce(t) == 3 })
+	eventually(t, time.Minute, "directives in force", func() bool { return w.inForce(t) == 3 })
 	appliedOnce(t, w, a.records(t))
 	a.verified(t)
 }

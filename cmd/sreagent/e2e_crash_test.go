@@ -24,11 +24,11 @@ func TestE2EACrashNeitherAppliesTwiceNorLosesTheUndo(t *testing.T) {
 	w.healthy(t, 15)
 	w.cut(t)
 
-	inc := a.incident(t, 20*time.Second, "", sre.Suspected)
+	inc := a.incident(t, time.Minute, "", sre.Suspected)
 	a.killAgain(t)
-	inc = a.incident(t, 30*time.Second, inc.ID, sre.AwaitingApproval)
+	inc = a.incident(t, time.Minute, inc.ID, sre.AwaitingApproval)
 	a.killAgain(t)
-	asked := a.incident(t, 5*time.Second, inc.ID, sre.AwaitingApproval)
+	asked := a.incident(t, time.Minute, inc.ID, sre.AwaitingApproval)
 	if asked.Decision.ID != inc.Decision.ID {
 		t.Errorf("the question was %s before the crash and is %s now", inc.Decision.ID, asked.Decision.ID)
 	}
@@ -49,7 +49,7 @@ func TestE2EACrashNeitherAppliesTwiceNorLosesTheUndo(t *testing.T) {
 	}
 	a.again(t)
 
-	a.incident(t, 30*time.Second, inc.ID, sre.Verifying)
+	a.incident(t, time.Minute, inc.ID, sre.Verifying)
 	a.killAgain(t)
 	a.incident(t, time.Minute, inc.ID, sre.Resolved)
 	a.killAgain(t)
@@ -57,7 +57,7 @@ func TestE2EACrashNeitherAppliesTwiceNorLosesTheUndo(t *testing.T) {
 	wait(t, struck, "an undo whose answer never arrives")
 	mend()
 	a.again(t)
-	a.incident(t, 30*time.Second, inc.ID, sre.Lifting, sre.Resolved)
+	a.incident(t, time.Minute, inc.ID, sre.Lifting, sre.Resolved)
 	a.killAgain(t)
 	closed := a.incident(t, time.Minute, inc.ID, sre.Closed)
 
@@ -66,7 +66,7 @@ func TestE2EACrashNeitherAppliesTwiceNorLosesTheUndo(t *testing.T) {
 			t.Errorf("%s ended as %s", m.Action.Target, m.Phase)
 		}
 	}
-	eventually(t, 20*time.Second, "guards without a directive", func() bool { return w.inForce(t) == 0 })
+	eventually(t, time.Minute, "guards without a directive", func() bool { return w.inForce(t) == 0 })
 	records := a.records(t)
 	appliedOnce(t, w, records)
 	if n := len(distinct(intents(records))); n != 3 {
@@ -113,9 +113,9 @@ func TestE2EWithoutTheAgentDirectivesLapse(t *testing.T) {
 	w.healthy(t, 15)
 	before := w.settings(t)
 	w.cut(t)
-	inc := a.incident(t, 30*time.Second, "", sre.AwaitingApproval)
+	inc := a.incident(t, time.Minute, "", sre.AwaitingApproval)
 	a.approve(t, inc.ID)
-	eventually(t, 20*time.Second, "a renewal", func() bool {
+	eventually(t, time.Minute, "a renewal", func() bool {
 		puts := map[string]int{}
 		for _, did := range w.written() {
 			puts[did.Body.ID]++
@@ -127,7 +127,7 @@ func TestE2EWithoutTheAgentDirectivesLapse(t *testing.T) {
 	}
 	a.kill()
 	killed := time.Now()
-	eventually(t, 20*time.Second, "guards that have gone back", func() bool { return w.inForce(t) == 0 })
+	eventually(t, time.Minute, "guards that have gone back", func() bool { return w.inForce(t) == 0 })
 	t.Logf("all directives were gone %v after the kill", time.Since(killed).Round(time.Millisecond))
 	if after := w.settings(t); after != before {
 		t.Errorf("settings were\n%s\nand are\n%s", before, after)

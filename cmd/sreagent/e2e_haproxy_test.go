@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -21,8 +20,8 @@ import (
 	"github.com/sreagent/sreagent/sre"
 )
 
-// proxy is a real HAProxy in front of the gateway, with the fragment of
-// docs/levers.md.
+// proxy is a real HAProxy in front of the gateway, with the sample of
+// deploy/haproxy.
 type proxy struct {
 	*server
 	dir, socket, mapFile, config string
@@ -40,33 +39,18 @@ func startProxy(t *testing.T, w *site) *proxy {
 		dir: dir, socket: filepath.Join(dir, "admin.sock"), mapFile: filepath.Join(dir, "admit.map"),
 		config: filepath.Join(dir, "haproxy.cfg"), front: "http://" + address,
 	}
-	page, err := os.ReadFile("../../docs/levers.md")
+	sample, err := os.ReadFile("../../deploy/haproxy/haproxy.cfg")
 	must(t, err)
-	_, rest, _ := strings.Cut(string(page), "\n```\n# One table for all backends")
-	fragment, _, found := strings.Cut(rest, "```")
-	if !found {
-		t.Fatal("docs/levers.md has no fragment for HAProxy")
-	}
-	var kept []string
-	for line := range strings.Lines(fragment) {
-		if !strings.Contains(line, "server s2") { // the shop has one gateway
-			kept = append(kept, line)
-		}
-	}
-	fragment = "# One table" + strings.NewReplacer("/etc/haproxy/admit.map", p.mapFile, "192.0.2.11:8080", w.byName[demo.Entry].Address).Replace(strings.Join(kept, ""))
+	state := filepath.Join(dir, "servers.state")
+	text := strings.NewReplacer(
+		"/run/haproxy/admin.sock mode 660", p.socket+" mode 600", "bind :8080", "bind "+address,
+		"/var/lib/haproxy/servers.state", state, "/etc/haproxy/admit.map", p.mapFile,
+		"192.0.2.11:8080", w.byName[demo.Entry].Address,
+		"    server s2 192.0.2.12:8080 weight 100 maxconn 50\n", "", // the shop has one gateway
+	).Replace(string(sample))
 	must(t, os.WriteFile(p.mapFile, nil, 0o600))
-	must(t, os.WriteFile(p.config, fmt.Appendf(nil, `global
-    stats socket %s mode 600 level admin
-    maxconn 4000
-defaults
-    mode http
-    timeout connect 2s
-    timeout client 20s
-    timeout server 20s
-frontend web
-    bind %s
-    default_backend be_shop
-%s`, p.socket, address, fragment), 0o600))
+	must(t, os.WriteFile(state, nil, 0o600))
+	must(t, os.WriteFile(p.config, []byte(text), 0o600))
 	p.again(t)
 	p.relay = startSocketRelay(t, filepath.Join(dir, "relay.sock"), p.socket)
 	return p
@@ -75,7 +59,7 @@ frontend web
 func (p *proxy) again(t *testing.T) {
 	t.Helper()
 	p.server = start(t, "haproxy", nil, installed(t, "haproxy"), "-db", "-f", p.config)
-	eventually(t, 20*time.Second, "haproxy answers", func() bool {
+	eventually(t, time.Minute, "haproxy answers", func() bool {
 		_, err := askSocket(p.socket, "show info\n")
 		return err == nil
 	})
@@ -222,9 +206,9 @@ func TestE2EHAProxyShedsAndIsRestoredAndRefuses(t *testing.T) {
 	w.healthy(t, 15)
 	before := p.admitted(t)
 	w.cut(t)
-	first := a.incident(t, 30*time.Second, "", sre.AwaitingApproval)
+	first := a.incident(t, time.Minute, "", sre.AwaitingApproval)
 	a.approve(t, first.ID)
-	eventually(t, 15*time.Second, "low and normal are not admitted", func() bool {
+	eventually(t, time.Minute, "low and normal are not admitted", func() bool {
 		m, d := p.admitted(t), p.onDisk(t)
 		return m["be_shop.low"] == "0" && m["be_shop.normal"] == "0" && d["be_shop.low"] == "0" && d["be_shop.normal"] == "0"
 	})
@@ -260,7 +244,7 @@ func TestE2EHAProxyShedsAndIsRestoredAndRefuses(t *testing.T) {
 	}
 	p.relay.armed.Store(false)
 	p.relay.mute.Store(false)
-	eventually(t, 20*time.Second, "a lever that answers again is looked at, and nothing is in force", func() bool {
+	eventually(t, time.Minute, "a lever that answers again is looked at, and nothing is in force", func() bool {
 		inc, err := a.api(sre.Viewer).Incident(t.Context(), second.ID)
 		return err == nil && len(inc.InForce()) == 0
 	})
@@ -269,7 +253,7 @@ func TestE2EHAProxyShedsAndIsRestoredAndRefuses(t *testing.T) {
 	}
 
 	// A write that may still have arrived keeps its claim until it lapses.
-	eventually(t, 40*time.Second, "a lever that nobody holds", func() bool {
+	eventually(t, time.Minute, "a lever that nobody holds", func() bool {
 		ledger, err := os.ReadFile(a.path("levers/edge.json"))
 		return err == nil && !strings.Contains(string(ledger), second.ID)
 	})

@@ -27,12 +27,12 @@ func TestE2ETheLoopFromMetricsToAVerifiedCure(t *testing.T) {
 	w.healthy(t, 15)
 	ended := w.cut(t)
 
-	inc := a.incident(t, 30*time.Second, "", sre.AwaitingApproval)
+	inc := a.incident(t, time.Minute, "", sre.AwaitingApproval)
 	t.Logf("asked %v after the detection", inc.StateSince.Sub(inc.OpenedAt))
 	w.down(t, ended)
 	promptIsWhole(t, a, inc)
 	answersAreChecked(t, a, inc)
-	eventually(t, 10*time.Second, "a firing alert", func() bool { return slices.Contains(w.alerts(t), inc.ID) })
+	eventually(t, time.Minute, "a firing alert", func() bool { return slices.Contains(w.alerts(t), inc.ID) })
 	if n := len(intents(a.records(t))); n > 0 || w.inForce(t) > 0 {
 		t.Fatalf("%d levers were moved before the approval", n)
 	}

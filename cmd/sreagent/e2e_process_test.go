@@ -5,7 +5,9 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -144,13 +146,27 @@ func eventually(t *testing.T, within time.Duration, what string, done func() boo
 	}
 }
 
-// freeAddress returns a loopback address on which nobody listens.
+// loopback is an address of this run alone. All of 127/8 leads here, and nobody
+// else listens on it or connects from it: a port that was free stays free until
+// the process that it is meant for has it, and while that is started again.
+var loopback = fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+
+// given are the addresses that were handed out.
+var given sync.Map
+
+// freeAddress returns a loopback address on which nobody listens, another one
+// each time.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	for {
+		l, err := net.Listen("tcp", net.JoinHostPort(loopback, "0"))
+		must(t, err)
+		address := l.Addr().String()
+		must(t, l.Close())
+		if _, again := given.LoadOrStore(address, true); !again {
+			return address
+		}
+	}
 }
 
 // client keeps no connections, so that none outlives a test.
@@ -172,7 +188,7 @@ func get(url string) (int, string) {
 
 func answers(t *testing.T, c *server, url string) {
 	t.Helper()
-	eventually(t, 30*time.Second, c.name+" answers", func() bool {
+	eventually(t, time.Minute, c.name+" answers", func() bool {
 		if c.over() {
 			t.Fatalf("%s has ended", c.name)
 		}

@@ -29,7 +29,7 @@ func recordedAndReplayed(t *testing.T, w *site, a *running, since time.Time) {
 		"--from=" + since.UTC().Format(time.RFC3339), "--chunk=5s", "--title=The shop", out,
 	}
 	killed := start(t, "record", nil, command...)
-	eventually(t, 30*time.Second, "the first chunks", func() bool {
+	eventually(t, time.Minute, "the first chunks", func() bool {
 		chunks, _ := filepath.Glob(filepath.Join(out+partialSuffix, "chunk-*.gz"))
 		return len(chunks) > 4
 	})

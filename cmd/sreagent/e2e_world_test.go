@@ -199,7 +199,7 @@ func (w *site) cut(t *testing.T) time.Time {
 // down waits until a second after the fault has failed: it feeds itself.
 func (w *site) down(t *testing.T, since time.Time) {
 	t.Helper()
-	eventually(t, 30*time.Second, "a shop that stays down", func() bool {
+	eventually(t, time.Minute, "a shop that stays down", func() bool {
 		settled := w.load.Since(since)
 		return len(settled) > 0 && settled[len(settled)-1].Total.Ratio() < 0.5
 	})

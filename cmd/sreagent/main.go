@@ -65,8 +65,8 @@ func execute(ctx context.Context, args []string, std streams) int {
 	app.UsageWriter(std.out).ErrorWriter(std.err).Terminate(func(int) { answered = true })
 	commands := map[string]command{}
 	for _, register := range []func(*kingpin.Application, map[string]command){
-		registerRun, registerDemo, registerCheck, registerIncidents, registerExplain, registerOperate, registerAudit, registerToken,
-		registerRecord, registerReplay, registerBacktest, registerScenario, registerDetect,
+		registerRun, registerDemo, registerCheck, registerIncidents, registerExplain, registerOperate, registerSwitch, registerAudit, registerToken,
+		registerRecord, registerReplay, registerBacktest, registerScenario, registerDetect, registerPlugins,
 	} {
 		register(app, commands)
 	}

@@ -33,7 +33,7 @@ type recorded struct {
 }
 
 const recordedConfig = `interval: 10s
-prometheus: {url: %q, warm_up: 5m, timeout: 10s}
+prometheus: {url: %q, warm_up: 5m, timeout: 1m}
 signals:
   custom:
     - {name: traffic, kind: traffic, unit: requests_per_second, query: 'sum by (service) (rate(requests_total[1m]))'}

@@ -206,6 +206,9 @@ func printStatus(w io.Writer, s oncall.Status) error {
 	for _, p := range s.Pauses {
 		lines = append(lines, fmt.Sprintf("paused (%s) by %s since %s: %s", p.Name, p.By, p.Since.UTC().Format(time.RFC3339), p.Reason))
 	}
+	for _, k := range s.Off {
+		lines = append(lines, fmt.Sprintf("%s is %g %% off by %s until %s (%s)", k.Name, k.Off, k.By, k.Until.UTC().Format(time.RFC3339), k.Incident))
+	}
 	for _, line := range lines {
 		if err := paragraph(w, "", line); err != nil {
 			return err

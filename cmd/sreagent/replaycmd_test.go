@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/common/model"
 
 	"github.com/sreagent/sreagent/replay"
 	"github.com/sreagent/sreagent/replay/bundle"
@@ -288,7 +289,7 @@ func liveSource(t *testing.T, b *bundle.Bundle, url string) *sources.Source {
 		t.Fatal(err)
 	}
 	cfg := sources.DefaultConfig()
-	cfg.Prometheus.URL, cfg.Signals.Custom = url, signals
+	cfg.Prometheus.URL, cfg.Prometheus.Timeout, cfg.Signals.Custom = url, model.Duration(time.Minute), signals
 	s, err := sources.New(cfg, sources.Options{Interval: time.Duration(b.Incident.Interval), Topology: topology})
 	if err != nil {
 		t.Fatal(err)

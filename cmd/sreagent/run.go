@@ -106,7 +106,8 @@ func agentConfig(cfg *loaded) agent.Config {
 		Policy: cfg.Policy.Policy, Timing: cfg.Policy.Timing.timing(),
 		Detection: cfg.Detection.Config, Diagnosis: cfg.Detection.Diagnosis,
 		Learner: cfg.Runbooks.Confidence, Runbooks: cfg.library,
-		WarmUp: time.Duration(cfg.Prometheus.WarmUp), WarmUpStep: time.Duration(cfg.Prometheus.WarmUpStep),
+		Switches: cfg.Remediators.KillSwitches.Switches(),
+		WarmUp:   time.Duration(cfg.Prometheus.WarmUp), WarmUpStep: time.Duration(cfg.Prometheus.WarmUpStep),
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/sreagent/sreagent/agent"
 	"github.com/sreagent/sreagent/audit"
 	"github.com/sreagent/sreagent/oncall"
+	"github.com/sreagent/sreagent/plugins"
 	"github.com/sreagent/sreagent/remediators"
 	"github.com/sreagent/sreagent/replay/world"
 	"github.com/sreagent/sreagent/sources"
@@ -127,14 +128,18 @@ func newSource(lc fx.Lifecycle, cfg *loaded, log *slog.Logger, reg *prometheus.R
 type levers struct {
 	byName map[string]sre.Remediator
 	list   []sre.Remediator
+	checks *http.Client // of reactivation checks
 }
 
-func newLevers(cfg *loaded, log *slog.Logger, reg *prometheus.Registry) (levers, error) {
+func newLevers(lc fx.Lifecycle, cfg *loaded, log *slog.Logger, reg *prometheus.Registry) (levers, error) {
 	list, err := remediators.New(cfg.Remediators, remediators.Options{Log: component(log, "remediators"), Registerer: reg, Now: time.Now})
 	if err != nil {
 		return levers{}, err
 	}
-	out := levers{byName: map[string]sre.Remediator{}, list: list}
+	out := levers{byName: map[string]sre.Remediator{}, list: list, checks: &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
 	for _, r := range list {
 		c, err := r.Describe(context.Background())
 		if err != nil {
@@ -142,7 +147,26 @@ func newLevers(cfg *loaded, log *slog.Logger, reg *prometheus.Registry) (levers,
 		}
 		out.byName[c.Name] = r
 	}
+	host, err := plugins.New(cfg.Plugins, plugins.Options{Log: component(log, "plugins"), Registerer: reg})
+	if err != nil {
+		return levers{}, err
+	}
+	for _, p := range host.Plugins() {
+		out.byName[p.Name()] = p // a name of its own: config.validate sees to it
+	}
+	lc.Append(fx.Hook{OnStart: host.Start, OnStop: func(context.Context) error { host.Close(); return nil }})
 	return out, nil
+}
+
+// flags are the levers whose flags can be read over HTTP.
+func (l levers) flags() map[string]http.Handler {
+	out := map[string]http.Handler{}
+	for name, r := range l.byName {
+		if s, ok := r.(remediators.FlagServer); ok {
+			out[name] = s.Flags()
+		}
+	}
+	return out
 }
 
 func newTrail(lc fx.Lifecycle, cfg *loaded, log *slog.Logger, reg *prometheus.Registry) (*audit.Trail, error) {
@@ -171,7 +195,10 @@ func newAgent(cfg *loaded, log *slog.Logger, reg *prometheus.Registry, source *s
 		Clock: newSystemClock(reg), Source: source, Levers: l.byName, Trail: trail, Desk: desk, Pager: pager,
 		Forecaster: world.NewForecaster(world.LiveConfig{}),
 		Manual:     func(action sre.Action, restore sre.Params) string { return manual(l, action, restore) },
-		Log:        component(log, "agent"), Registerer: reg,
+		Reactivation: func(ctx context.Context, action sre.Action) error {
+			return cfg.Remediators.KillSwitches.Reactivation(ctx, l.checks, action)
+		},
+		Log: component(log, "agent"), Registerer: reg,
 	})
 	if err != nil {
 		return nil, err
@@ -182,15 +209,19 @@ func newAgent(cfg *loaded, log *slog.Logger, reg *prometheus.Registry, source *s
 	return a, nil
 }
 
+// shortestAnswer is for how long a command waits at least: where ticks are a
+// second apart, one that is late must not leave a person without an answer.
+const shortestAnswer = 10 * time.Second
+
 func newAPI(set settings, cfg *loaded, log *slog.Logger, reg *prometheus.Registry, desk *oncall.Desk,
-	source *sources.Source, box *tokenBox, r *reloader,
+	source *sources.Source, box *tokenBox, r *reloader, l levers,
 ) http.Handler {
 	dir := cfg.Audit.Dir
 	return oncall.NewAPI(desk, oncall.APIOptions{
-		Tokens: box.get, AllowAnonymous: cfg.Oncall.AnonymousViewer, Changes: source, Reload: r.reload,
+		Tokens: box.get, AllowAnonymous: cfg.Oncall.AnonymousViewer, Changes: source, Reload: r.reload, Flags: l.flags(),
 		Gatherer: reg, Version: versionInfo(), RoutePrefix: set.routePrefix,
 		Records:       func(ctx context.Context, incident string) ([]sre.Record, error) { return recordsOf(ctx, dir, incident) },
-		AnswerTimeout: 3 * time.Duration(cfg.Interval), Log: component(log, "api"), Registerer: reg, Now: time.Now,
+		AnswerTimeout: max(3*time.Duration(cfg.Interval), shortestAnswer), Log: component(log, "api"), Registerer: reg, Now: time.Now,
 	})
 }
 
