@@ -28,8 +28,21 @@ done
 for p in diagnosis detectors runbooks learner; do
 	deny $p agent
 done
-for p in sources remediators oncall audit; do
+for p in sources remediators plugins oncall audit; do
 	deny $p "$logic|replay|demo|cmd"
 done
 deny replay "sources|remediators|plugins|oncall|audit|demo|cmd"
+
+# only PACKAGE PATTERN: but for the packages that match PATTERN none of ours
+# imports PACKAGE or one below it.
+only() {
+	hits=$(go list -f '{{.ImportPath}} {{join .Imports " "}}' ./... | grep -E " $1(/| |\$)" | cut -d' ' -f1 | grep -vE "^$mod/($2)(/|\$)" || true)
+	if [ -n "$hits" ]; then
+		echo "only $2 may import $1:" $hits
+		bad=1
+	fi
+}
+
+only k8s.io/client-go plugins/kubernetes
+only github.com/redis/go-redis 'guard/redislimit|guard/sidecar'
 exit $bad
