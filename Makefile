@@ -16,7 +16,7 @@ RANDOM    = $(shell $(GO) list -f '{{range .TestImports}}{{if eq . "pgregory.net
 OTHERS    = $(filter-out $(RANDOM),$(shell $(GO) list $(PKG)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test race lint fuzz bench bench-budgets evaluate e2e demo ci clean tidy-check deps-check
+.PHONY: help setup build plugins test race lint fuzz bench bench-budgets bench-guard overload evaluate e2e demo ci clean tidy-check deps-check check-proto
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ setup: ## fetch modules and the linter
 build: ## build bin/sreagent and bin/sreguard, the guard's sidecar
 	@$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/sreagent ./cmd/sreagent
 	@$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/sreguard ./guard/sidecar
+
+plugins: ## build bin/flagfile, the example of a plugin, and bin/sreagent-kubernetes
+	@$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/flagfile ./plugins/example
+	@$(GO) build -ldflags '$(LDFLAGS)' -o $(BIN)/sreagent-kubernetes ./plugins/kubernetes
 
 test: ## run all tests
 	@status=0; \
@@ -52,6 +56,9 @@ deps-check: ## check the dependency rule with go list alone
 tidy-check: ## check that go.mod is tidy
 	$(GO) mod tidy -diff
 
+check-proto: ## check that the code of the plugin protocol is that of its .proto; skipped without protoc
+	@sh plugins/proto/generate.sh --check
+
 fuzz: ## fuzz every file format for FUZZTIME each
 	@for pkg in $$($(GO) list $(PKG)); do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
@@ -64,6 +71,12 @@ bench: ## run the benchmarks with allocations
 bench-budgets: ## only those with a budget, on one core: detectors, diagnosis, and rules of the common kind beside them
 	GOMAXPROCS=1 $(GO) test -run '^$$' -bench 'SeriesTick|Tick10000|Doubling|Memory|Diagnose1000|RulesVsBank' -benchmem ./detectors ./diagnosis ./replay/rival
 
+overload: ## print the tables of docs/overload.md: the overload law and its rivals in the simulated world
+	@OVERLOAD_TABLE=1 $(GO) test -count=1 -run TestPage -v ./replay/overload
+
+bench-guard: ## what the guard adds to a request over loopback, at p50 and p99
+	$(GO) test -count=1 -tags e2e -run E2EOverhead -v ./guard
+
 evaluate: build ## all of docs/evaluation.md into out/: recordings of CORPUS, single series, simulated fleets; over an hour on 2 cores
 	@mkdir -p out
 	bin/sreagent backtest $(CORPUS)/bundles -o json --html out/backtest.html > out/backtest.json
@@ -75,9 +88,10 @@ evaluate: build ## all of docs/evaluation.md into out/: recordings of CORPUS, si
 	bin/sreagent backtest --world 10 --benign --services 1000 --seed 7 --resume out/benign.part -o json > out/benign.json
 	@$(MAKE) --no-print-directory bench-budgets
 
-e2e: build ## the whole loop on real Prometheus, Alertmanager, HAProxy and Chromium, installed from Debian
+e2e: build ## the whole loop on real Prometheus, Alertmanager, HAProxy, Redis and Chromium from Debian, and on a Kubernetes control plane
 	@sh deploy/e2e-install.sh >&2
-	@$(GO) test $(TESTFLAGS) -count=1 -tags e2e -timeout 25m -v ./cmd/sreagent ./remediators ./replay/report
+	@sh deploy/controlplane.sh >&2 || echo 'no control plane was built: the tests on it are skipped' >&2
+	@$(GO) test $(TESTFLAGS) -count=1 -p 1 -tags e2e -timeout 25m -v ./cmd/sreagent ./remediators ./replay/report ./guard/redislimit ./plugins/kubernetes
 
 demo: build ## run the demo shop without the agent, then with it
 	$(BIN)/sreagent demo
