@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -77,6 +78,23 @@ func (s *server) signal(sig syscall.Signal) {
 	s.t.Helper()
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// stop returns when the server stands still: until then it could answer.
+func (s *server) stop() {
+	s.t.Helper()
+	s.signal(syscall.SIGSTOP)
+	for {
+		var status syscall.WaitStatus
+		switch _, err := syscall.Wait4(s.cmd.Process.Pid, &status, syscall.WUNTRACED, nil); {
+		case err == nil && status.Stopped():
+			return
+		case err != nil && !errors.Is(err, syscall.EINTR):
+			s.t.Fatal(err)
+		case err == nil:
+			s.t.Fatalf("the server ended: %v", status)
+		}
 	}
 }
 
@@ -355,7 +373,7 @@ func TestLimitsAreLocalWhileRedisIsStopped(t *testing.T) {
 	if passed, _ := volley(t, handlers, 2, 10); passed != 80 {
 		t.Fatalf("%d of 80 passed with Redis", passed)
 	}
-	redis.signal(syscall.SIGSTOP)
+	redis.stop()
 	passed, longest := volley(t, handlers, 4, 25)
 	redis.signal(syscall.SIGCONT)
 	t.Logf("stopped: %d passed, longest %v", passed, longest)
