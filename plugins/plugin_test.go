@@ -198,7 +198,7 @@ func TestAPluginThatDoesNotStartSaysWhy(t *testing.T) {
 
 func TestACallThatHangsEndsAtItsBound(t *testing.T) {
 	c := as(t, "hangs")
-	c.Timeout, c.PingTimeout = model.Duration(bound), model.Duration(bound)
+	c.Timeout = model.Duration(bound)
 	p := up(t, c, Options{})
 	tight, cancel := context.WithTimeout(t.Context(), bound/10)
 	defer cancel()

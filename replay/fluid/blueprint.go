@@ -69,6 +69,7 @@ const MaxRetries = 5
 type Breaker struct {
 	FailureRatio float64       // of the calls of the last seconds; 0 is no breaker
 	MinRequests  float64       // fewest calls to judge by
+	Consecutive  float64       // failures in a row that open it too; 0 is off
 	Open         time.Duration // before trial calls
 }
 

@@ -24,7 +24,7 @@ func (m *Model) watch(e *edge) {
 	failing := b.bad >= set.FailureRatio*b.all
 	switch {
 	case e.tot.Open == 0:
-		if b.all > 0 && b.all >= set.MinRequests && failing {
+		if b.all > 0 && b.all >= set.MinRequests && failing || b.inARow(set.Consecutive) {
 			m.trip(e)
 		}
 	case m.tick < b.until:
@@ -37,6 +37,12 @@ func (m *Model) watch(e *edge) {
 		*b = breaker{}
 		e.tot.Open = 0
 	}
+}
+
+// inARow reports whether n failures in a row are to be expected among the calls of
+// the window, each of which fails by chance.
+func (b *breaker) inARow(n float64) bool {
+	return n > 0 && b.all >= n && b.all*math.Pow(b.bad/b.all, n) >= 1
 }
 
 func (m *Model) trip(e *edge) {

@@ -247,6 +247,21 @@ func TestBreakerOpensTriesAndCloses(t *testing.T) {
 	about(t, "goodput after healing", over(m, 10*time.Second), 1, 1e-3)
 }
 
+// Too few calls to judge a share by still open a breaker that counts failures in
+// a row, and scattered ones do not.
+func TestBreakerCountsFailuresInARow(t *testing.T) {
+	for errors, opens := range map[float64]bool{.2: false, 1: true} {
+		m := mustNew(t, pair(func(b *Blueprint) {
+			b.Edges[0].Breaker = Breaker{FailureRatio: 1, MinRequests: 1e6, Consecutive: 8, Open: 5 * time.Second}
+		}))
+		m.SetCondition(1, Condition{Capacity: 1, Errors: errors})
+		m.Advance(3 * time.Second)
+		if open := m.Edge(0).Open > 0; open != opens {
+			t.Errorf("open %t with %.0f %% of failures, want %t", open, 100*errors, opens)
+		}
+	}
+}
+
 func TestCacheLossAndRefill(t *testing.T) {
 	build := func(rate float64) *Model {
 		return mustNew(t, pair(func(b *Blueprint) {

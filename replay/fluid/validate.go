@@ -101,6 +101,9 @@ func (e EdgeSpec) faults(services int) sre.Faults {
 	if !atLeastZero(e.Breaker.MinRequests) {
 		f.Add("breaker.min_requests", "out of range", "0 or more, finite")
 	}
+	if !atLeastZero(e.Breaker.Consecutive) {
+		f.Add("breaker.consecutive", "out of range", "0 (off) or more, finite")
+	}
 	if e.Breaker.FailureRatio > 0 && e.Breaker.Open <= 0 {
 		f.Add("breaker.open", "out of range", "above 0 where there is a breaker")
 	}

@@ -135,6 +135,7 @@ func setEdge(c *fluid.EdgeControl, untouched fluid.EdgeControl, k knob, p sre.Pa
 			c.Breaker = fluid.Breaker{
 				FailureRatio: ratio,
 				MinRequests:  number("min_requests", defaultMinRequests),
+				Consecutive:  number("consecutive", 0),
 				Open:         time.Duration(number("open_seconds", defaultOpenSeconds) * float64(time.Second)),
 			}
 		}
@@ -206,6 +207,9 @@ func edgeParams(controls []fluid.EdgeControl, k knob) sre.Params {
 	case sre.Breaker:
 		if b := controls[0].Breaker; b.FailureRatio > 0 {
 			p["failure_ratio"], p["min_requests"], p["open_seconds"] = b.FailureRatio, b.MinRequests, b.Open.Seconds()
+			if b.Consecutive > 0 {
+				p["consecutive"] = b.Consecutive
+			}
 		}
 	case sre.TrafficShift:
 		p["weight"] = most(func(c fluid.EdgeControl) float64 { return c.Weight })

@@ -57,7 +57,8 @@ func guardKinds() []sre.KindSpec {
 		kind(sre.Breaker, true,
 			param("failure_ratio", true, 0.01, 1, "ratio", "share of failures that opens the breaker"),
 			param("min_requests", false, 1, 1e6, "requests", "fewest requests to judge by"),
-			param("open_seconds", false, 0.001, 3600, "seconds", "time before a trial request")),
+			param("open_seconds", false, 0.001, 3600, "seconds", "time before a trial request"),
+			param("consecutive", false, 0, 1e6, "failures", "failures in a row that open it too; 0 is off")),
 		kind(sre.Timeout, false, param("seconds", true, 0.001, 3600, "seconds", "per attempt; without a callee, of the handler")),
 		kind(sre.KillSwitch, false, param("percent", true, 0, 100, "percent", "share of keys for which the feature is off")),
 	}
@@ -79,7 +80,7 @@ func platformKinds() []sre.KindSpec {
 }
 
 // whole are the parameters that count things.
-var whole = []string{"length", "min_requests", "replicas"}
+var whole = []string{"consecutive", "length", "min_requests", "replicas"}
 
 // lever is one ledger as a remediator.
 type lever struct {

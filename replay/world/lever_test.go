@@ -54,7 +54,7 @@ func subjects() map[string]subject {
 		},
 		"guard/breaker": {
 			guard, guardAction(sre.Breaker, "cart", "db", "", sre.Params{"failure_ratio": .5}), sre.Params{"failure_ratio": .6},
-			func(m *fluid.Model) any { return fmt.Sprint(m.EdgeControl(1).Breaker) }, "{0.5 20 5s}", 0,
+			func(m *fluid.Model) any { return fmt.Sprint(m.EdgeControl(1).Breaker) }, "{0.5 20 0 5s}", 0,
 		},
 		"guard/timeout": {
 			guard, guardAction(sre.Timeout, "cart", "db", "", sre.Params{"seconds": .123456789}), sre.Params{"seconds": .2},

@@ -206,6 +206,7 @@ func guardActions() []sre.Action {
 		a(sre.RetryBudget, "", "", sre.Params{"ratio": .2}),
 		a(sre.QueueBound, "", "", sre.Params{"length": 20.}),
 		a(sre.Breaker, "cart", "", sre.Params{"failure_ratio": .5, "min_requests": 20., "open_seconds": 10.}),
+		a(sre.Breaker, "ads", "", sre.Params{"failure_ratio": .5, "consecutive": 3.}),
 		a(sre.Timeout, "cart", "", sre.Params{"seconds": .3}),
 		a(sre.Timeout, "", "", sre.Params{"seconds": 2.}),
 		a(sre.KillSwitch, "", "ads", sre.Params{"percent": 100.}),
