@@ -58,7 +58,9 @@ func BenchmarkStart(b *testing.B) {
 	report(b, took)
 }
 
-func BenchmarkApply(b *testing.B) {
+// benchUp is a plugin that runs until the benchmark ends.
+func benchUp(b *testing.B) *Plugin {
+	b.Helper()
 	h, err := New(Configs{benchConfig(b)}, Options{})
 	if err == nil {
 		err = h.Start(context.Background())
@@ -66,8 +68,12 @@ func BenchmarkApply(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer h.Close()
-	p := h.Plugins()[0]
+	b.Cleanup(h.Close)
+	return h.Plugins()[0]
+}
+
+func BenchmarkApply(b *testing.B) {
+	p := benchUp(b)
 	benchmarked(b, func() {
 		if err := p.Apply(context.Background(), directive(1)); err != nil {
 			b.Fatal(err)
@@ -76,15 +82,7 @@ func BenchmarkApply(b *testing.B) {
 }
 
 func BenchmarkProbe(b *testing.B) {
-	h, err := New(Configs{benchConfig(b)}, Options{})
-	if err == nil {
-		err = h.Start(context.Background())
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer h.Close()
-	p := h.Plugins()[0]
+	p := benchUp(b)
 	benchmarked(b, func() {
 		if _, err := p.Probe(context.Background(), action("shop")); err != nil {
 			b.Fatal(err)
