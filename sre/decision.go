@@ -31,6 +31,9 @@ type Reason struct {
 	Guard  string `json:"guard"`  // confidence, blast_radius, budget, freshness, ...
 	Allows Stance `json:"allows"` // the most that this guard lets the agent do
 	Text   string `json:"text"`
+	// Change says what would have to be otherwise for the guard to allow more;
+	// empty where it allows all.
+	Change string `json:"would_change,omitempty"`
 }
 
 // Decision is the outcome of the gate for one plan, with every reason for and
