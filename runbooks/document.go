@@ -57,6 +57,7 @@ type actionPart struct {
 	Law      string         `yaml:"law"`
 	TTL      durationText   `yaml:"ttl"`
 	Optional bool           `yaml:"optional"`
+	Where    string         `yaml:"where"`
 }
 
 type verifyPart struct {
@@ -76,7 +77,13 @@ type targetPart struct {
 
 // calls reports whether the selector names calls, so that each has its callee.
 func (t targetPart) calls() bool {
-	return t.selector == selectCallers || t.selector == selectAllCallers
+	return t.selector == selectCallers || t.eachCall()
+}
+
+// eachCall reports whether the selector names calls of many callees, so that a
+// kind which is not about calls keeps them apart too.
+func (t targetPart) eachCall() bool {
+	return t.selector == selectAllCallers || t.selector == selectAffectedCalls || t.selector == selectFleetCalls
 }
 
 // UnmarshalYAML reads "root", or "service: name". Shapes are checked before.

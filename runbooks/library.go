@@ -71,6 +71,10 @@ type runbook struct {
 	hold    time.Duration
 	liftGap time.Duration
 	relapse string
+
+	// anywhere runbooks are made for trouble whose cause is not known: they see
+	// no root and move none.
+	anywhere bool
 }
 
 type step struct {
@@ -96,6 +100,10 @@ type action struct {
 	// optional actions are left out of a plan where the lever can move none of
 	// their targets.
 	optional bool
+
+	// where must hold of a target when the step starts, else that target is left
+	// out of it.
+	where string
 }
 
 // param is one setting: a literal, or an expression that is evaluated when a
@@ -110,10 +118,17 @@ type param struct {
 
 // The selectors of a target.
 const (
-	selectRoot       = "root"
-	selectCallers    = "callers"
-	selectAllCallers = "all_callers"
-	selectEntries    = "entries"
+	selectRoot          = "root"
+	selectCallers       = "callers"
+	selectAllCallers    = "all_callers"
+	selectEntries       = "entries"
+	selectAffected      = "affected"
+	selectAffectedCalls = "affected_calls"
+	selectFleet         = "fleet"
+	selectFleetCalls    = "fleet_calls"
 
-	allowedTargets = "root, callers, all_callers, entries, or service: NAME"
+	allowedTargets = "root, callers, all_callers, entries, affected, affected_calls, fleet, fleet_calls, or service: NAME"
 )
+
+// selectors are all words that a target may be.
+var selectors = []string{selectRoot, selectCallers, selectAllCallers, selectEntries, selectAffected, selectAffectedCalls, selectFleet, selectFleetCalls}

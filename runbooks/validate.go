@@ -95,10 +95,13 @@ func (v *validator) spec(rb *runbook, s specPart, c cursor) {
 		rb.steps = append(rb.steps, st)
 		rb.Steps = append(rb.Steps, st.name)
 	}
+	if rb.anywhere = slices.Contains(rb.Mechanisms, sre.Unknown); rb.anywhere {
+		v.anywhere(rb, s, c)
+	}
 }
 
 func (v *validator) mechanisms(words []string, c cursor) []sre.Mechanism {
-	known := slices.DeleteFunc(sre.Mechanisms(), func(m sre.Mechanism) bool { return m == sre.Unknown })
+	known := sre.Mechanisms()
 	if len(words) == 0 {
 		v.add(c, "no mechanisms", "some of "+joined(known))
 	}
@@ -106,8 +109,6 @@ func (v *validator) mechanisms(words []string, c cursor) []sre.Mechanism {
 	for i, w := range words {
 		m := sre.Mechanism(w)
 		switch {
-		case m == sre.Unknown:
-			v.add(c.item(i), "mechanism unknown names no cause that a runbook could act on", joined(known))
 		case !m.Valid():
 			v.add(c.item(i), fmt.Sprintf("mechanism is %q", w), joined(known))
 		case slices.Contains(out, m):
@@ -162,12 +163,12 @@ func (v *validator) step(s stepPart, c cursor) step {
 }
 
 func (v *validator) action(p actionPart, c cursor) action {
-	a := action{at: c, kind: sre.ActionKind(p.Kind), lever: p.Lever, target: p.Target, callee: p.Callee, name: p.Name, law: p.Law, optional: p.Optional}
+	a := action{at: c, kind: sre.ActionKind(p.Kind), lever: p.Lever, target: p.Target, callee: p.Callee, name: p.Name, law: p.Law, optional: p.Optional, where: strings.TrimSpace(p.Where)}
 	if !a.kind.Valid() {
 		v.add(c.field("kind"), fmt.Sprintf("kind is %q", p.Kind), joined(sre.ActionKinds()))
 	}
 	v.needed(c.field("lever"), "lever", p.Lever)
-	if p.Target.service == "" && !slices.Contains([]string{selectRoot, selectCallers, selectAllCallers, selectEntries}, p.Target.selector) {
+	if p.Target.service == "" && !slices.Contains(selectors, p.Target.selector) {
 		v.add(c.field("target"), fmt.Sprintf("target is %q", p.Target.selector), allowedTargets)
 	}
 	if p.Target.selector == selectCallers && p.Callee != "" && p.Callee != selectRoot {
@@ -179,6 +180,7 @@ func (v *validator) action(p actionPart, c cursor) action {
 	if p.Target.selector == selectRoot && p.Callee == selectRoot {
 		v.add(c.field("callee"), "the root is its own callee", "target: callers for the calls into the root")
 	}
+	v.condition(c.field("where"), a.where, true)
 	a.ttl = v.required(c.field("ttl"), "ttl", p.TTL)
 	for _, name := range slices.Sorted(maps.Keys(p.Params)) {
 		a.params = append(a.params, v.param(name, p.Params[name], c.field("params").field(name)))

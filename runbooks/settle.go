@@ -1,0 +1,68 @@
+package runbooks
+
+import (
+	"slices"
+
+	"github.com/sreagent/sreagent/sre"
+)
+
+// Settle returns the actions of a plan's step as they are to be carried out now:
+// with their settings computed anew, since a step that is reached minutes after
+// the plan was made would cap a load that is no longer there, and without those
+// whose `where` does not hold of their target. IDs, kinds and targets stay those
+// of the plan, and so do settings that cannot be computed now, and all of them
+// where the runbook has changed since.
+func (l *Library) Settle(p *sre.Plan, step int, f Facts) []sre.Action {
+	planned := p.Steps[step].Actions
+	written, known := l.stepOf(p, step)
+	if !known {
+		return slices.Clone(planned)
+	}
+	s := newScene(f)
+	var out []sre.Action
+	for _, x := range planned {
+		if l.settle(written, &x, s) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// stepOf finds a plan's step as it is written.
+func (l *Library) stepOf(p *sre.Plan, index int) (step, bool) {
+	for _, rb := range l.ordered {
+		if rb.Name != p.Runbook || rb.Version != p.Version {
+			continue
+		}
+		for _, st := range rb.steps {
+			if st.name == p.Steps[index].Name {
+				return st, true
+			}
+		}
+	}
+	return step{}, false
+}
+
+// settle brings one action up to date; it reports whether it is still wanted.
+func (l *Library) settle(st step, x *sre.Action, s *scene) bool {
+	for _, a := range st.actions {
+		if a.kind != x.Kind || a.lever != x.Target.Lever || a.law != x.Law {
+			continue
+		}
+		targets, spec, reason := s.targets(a)
+		if reason != "" || !slices.Contains(targets, x.Target) {
+			continue
+		}
+		here := s.at(x.Target)
+		if a.where != "" {
+			if verdict, _ := l.judge(a.where, here, false); verdict != sre.Pass {
+				return false
+			}
+		}
+		if params, reason := l.params(a, spec, here); reason == "" {
+			x.Params = params
+		}
+		return true
+	}
+	return true
+}
