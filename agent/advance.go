@@ -262,6 +262,23 @@ func (a *Agent) enter(t *turn, inc *sre.Incident, e event, step int, p pass) boo
 	return false
 }
 
+// withinMandate leaves out what has joined a step since it was weighed, where the
+// policy would not let the agent act on it alone.
+func (a *Agent) withinMandate(t *turn, inc *sre.Incident, step int, settled []sre.Action) []sre.Action {
+	q := a.question(t, inc)
+	wider := *inc.Plan
+	wider.Steps = slices.Clone(wider.Steps)
+	wider.Steps[step].Actions = settled
+	q.Plan = &wider
+	if a.gate.Decide(q).Stance == sre.Act {
+		return settled
+	}
+	return slices.DeleteFunc(settled, func(x sre.Action) bool {
+		_, weighed := actionNamed(inc.Plan.Steps[step].Actions, x.ID)
+		return !weighed
+	})
+}
+
 // holds reports whether an incident holds an action's knob by another action.
 func holds(inc *sre.Incident, x sre.Action) bool {
 	return slices.ContainsFunc(inc.Mitigations, func(m sre.Mitigation) bool {
@@ -293,12 +310,16 @@ func (a *Agent) resettle(t *turn, inc *sre.Incident, step int, p pass) {
 	if plan.Anywhere { // what an earlier step holds down stays with it
 		settled = slices.DeleteFunc(settled, func(x sre.Action) bool { return holds(inc, x) })
 	}
+	if p.clearance.Alone() && len(settled) > len(planned) { // more than was weighed
+		settled = a.withinMandate(t, inc, step, settled)
+	}
 	plan.Steps[step].Actions = settled
 	for i := range plan.Steps[step].Actions {
 		x := &plan.Steps[step].Actions[i]
 		if x.Law == "" && !p.clearance.Alone() {
-			was, _ := actionNamed(planned, x.ID)
-			x.Params = was.Params
+			if was, known := actionNamed(planned, x.ID); known {
+				x.Params = was.Params
+			}
 		}
 	}
 	inc.Plan = &plan

@@ -75,3 +75,22 @@ func TestAPlanThatNeedsNoCauseIsNotMadeAnew(t *testing.T) {
 	r.desk.queue = append(r.desk.queue, sre.Input{Kind: sre.InputApprove, By: "ann", Role: sre.Approver, Incident: inc.ID, Decision: decided})
 	r.until(sre.Verifying)
 }
+
+func TestWhatJoinsAStepNeedsTheMandateToo(t *testing.T) {
+	joins := func(actions []sre.Action) []sre.Action {
+		more := actions[0]
+		more.ID, more.Target.Service = more.ID+"0", "db"
+		return append(actions, more)
+	}
+	for allowed, want := range map[int]int{2: 2, 3: 3} {
+		r := newRig(t, func(r *rig) {
+			r.mind.settles, r.w.cures = joins, 1
+			r.cfg.Policy.InForce = sre.Limit{Percent: 100, Number: allowed}
+		})
+		r.w.sick = true
+		r.until(sre.Verifying)
+		if got := len(r.sent()); got != want {
+			t.Errorf("%d services may be touched: %d actions, want %d", allowed, got, want)
+		}
+	}
+}

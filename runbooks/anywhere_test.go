@@ -114,3 +114,46 @@ func TestSettle(t *testing.T) {
 		t.Errorf("of another version:\n%s", diff)
 	}
 }
+
+const spreading = `apiVersion: sreagent/v1
+kind: Runbook
+metadata: {name: spreading, owner: o, description: d}
+spec:
+  match: {mechanisms: [unknown, retry_storm]}
+  risk: medium
+  steps:
+    - name: bound
+      actions:
+        - {kind: queue_bound, lever: guard, target: fleet, where: queue(target) > 50.0, params: {length: "${0.5 * traffic(target)}"}, ttl: 30s}
+        - {kind: retry_budget, lever: guard, target: fleet_calls, where: queue(callee) > 50.0, params: {ratio: 0.1}, ttl: 30s}
+      verify: {expr: max_errors(entries) < 0.05, within: 30s}
+      lease: 5m
+  relapse: max_errors(entries) > 0.1
+`
+
+func TestWhatATroubleReachesJoinsAStep(t *testing.T) {
+	l := fromText(t, spreading)
+	s := newShop(sre.RetryStorm).set("stock", "queue", 60)
+	plan, rejected := l.Match(s.facts())
+	if plan == nil {
+		t.Fatal(rejected)
+	}
+	first := []string{"queue_bound guard/stock", "retry_budget guard/cart->stock", "retry_budget guard/web->stock"}
+	if diff := cmp.Diff(first, targetsOf(plan.Steps[0].Actions)); diff != "" {
+		t.Fatalf("planned (-want +got):\n%s", diff)
+	}
+	// It reaches cart, and web of which the load is not known; stock is well.
+	s.set("stock", "queue", 0).set("cart", "queue", 70).set("web", "queue", 70).put("web", "traffic", sre.Reading{})
+	got := l.Settle(plan, 0, s.facts())
+	if diff := cmp.Diff([]string{"queue_bound guard/cart", "retry_budget guard/web->cart"}, targetsOf(got)); diff != "" {
+		t.Fatalf("settled (-want +got):\n%s", diff)
+	}
+	if got[0].ID != "inc-1.0.0.3" || got[1].ID != "inc-1.0.0.4" {
+		t.Errorf("IDs %s and %s, want the next ones of the step", got[0].ID, got[1].ID)
+	}
+
+	plan.Anywhere = false // a plan with a cause never grows
+	if got := l.Settle(plan, 0, s.facts()); len(got) != 0 {
+		t.Errorf("settled to %v", targetsOf(got))
+	}
+}

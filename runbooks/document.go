@@ -80,6 +80,10 @@ func (t targetPart) calls() bool {
 	return t.selector == selectCallers || t.eachCall()
 }
 
+// open reports whether the selector stands for whatever the action's `where`
+// holds of in the whole fleet, which is settled when the step starts.
+func (t targetPart) open() bool { return t.selector == selectFleet || t.selector == selectFleetCalls }
+
 // eachCall reports whether the selector names calls of many callees, so that a
 // kind which is not about calls keeps them apart too.
 func (t targetPart) eachCall() bool {

@@ -76,6 +76,7 @@ f.yaml:35:7: verify.within is missing; allowed: a duration such as 45s or 2m30s`
 	{"verify_proves_nothing", `f.yaml:42:22: expression looks at no reading, so it proves nothing; allowed: a condition with value, errors, traffic, served, latency, queue, occupancy, retry_share, max_errors`},
 	{"verify_within_missing", `f.yaml:42:7: verify.within is missing; allowed: a duration such as 45s or 2m30s`},
 	{"when_mixed_numbers", `f.yaml:11:11: expression: found no matching overload for '_+_' applied to '(double, int)' (at character 15)`},
+	{"where_missing", `f.yaml:17:11: where is missing, and target fleet is all there is; allowed: a condition on target, such as errors(target) > 0.1`},
 	{"where_proves_nothing", `f.yaml:20:18: expression looks at no reading, so it proves nothing; allowed: a condition with value, errors, traffic, served, latency, queue, occupancy, retry_share, max_errors`},
 	{"where_type", `f.yaml:20:18: expression gives double; allowed: an expression that gives true or false`},
 	{"when_name", `f.yaml:11:11: expression: undeclared reference to 'rot' (did you mean 'root'?) (at character 9)`},

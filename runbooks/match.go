@@ -108,17 +108,23 @@ func (l *Library) step(st step, index int, s *scene) (sre.Step, string) {
 		}
 		made.Reversible = made.Reversible && spec.Reversible
 		for _, t := range targets {
+			if a.target.open() && !l.wanted(a, s.at(t)) {
+				continue
+			}
 			params, reason := l.params(a, spec, s.at(t))
 			if reason != "" {
 				return made, reason
 			}
-			id := strings.Join([]string{
-				s.facts.Incident, strconv.Itoa(s.facts.Attempt), strconv.Itoa(index), strconv.Itoa(len(made.Actions)),
-			}, ".")
+			id := s.actionID(index, len(made.Actions))
 			made.Actions = append(made.Actions, sre.Action{ID: id, Kind: a.kind, Target: t, Params: params, TTL: a.ttl, Law: a.law})
 		}
 	}
 	return made, clash(made.Actions)
+}
+
+// actionID derives the ID of the nth action of a step.
+func (s *scene) actionID(step, n int) string {
+	return strings.Join([]string{s.facts.Incident, strconv.Itoa(s.facts.Attempt), strconv.Itoa(step), strconv.Itoa(n)}, ".")
 }
 
 // clash finds two actions on one setting, such as a service by name that also

@@ -11,7 +11,8 @@ import (
 // the plan was made would cap a load that is no longer there, and without those
 // whose `where` does not hold of their target. IDs, kinds and targets stay those
 // of the plan, and so do settings that cannot be computed now, and all of them
-// where the runbook has changed since.
+// where the runbook has changed since. Only of a plan that needs no cause can
+// there be more: those of which the `where` of a fleet selector holds by now.
 func (l *Library) Settle(p *sre.Plan, step int, f Facts) []sre.Action {
 	planned := p.Steps[step].Actions
 	written, known := l.stepOf(p, step)
@@ -24,6 +25,9 @@ func (l *Library) Settle(p *sre.Plan, step int, f Facts) []sre.Action {
 		if l.settle(written, &x, s) {
 			out = append(out, x)
 		}
+	}
+	if p.Anywhere {
+		out = append(out, l.joined(written, planned, step, s)...)
 	}
 	return out
 }
@@ -54,10 +58,8 @@ func (l *Library) settle(st step, x *sre.Action, s *scene) bool {
 			continue
 		}
 		here := s.at(x.Target)
-		if a.where != "" {
-			if verdict, _ := l.judge(a.where, here, false); verdict != sre.Pass {
-				return false
-			}
+		if !l.wanted(a, here) {
+			return false
 		}
 		if params, reason := l.params(a, spec, here); reason == "" {
 			x.Params = params
@@ -65,4 +67,44 @@ func (l *Library) settle(st step, x *sre.Action, s *scene) bool {
 		return true
 	}
 	return true
+}
+
+// wanted reports whether an action's `where` holds of its target; no data is no.
+func (l *Library) wanted(a action, here *scene) bool {
+	if a.where == "" {
+		return true
+	}
+	verdict, _ := l.judge(a.where, here, false)
+	return verdict == sre.Pass
+}
+
+// joined are the actions on targets that a fleet selector stands for now and did
+// not when the plan was made.
+func (l *Library) joined(st step, planned []sre.Action, index int, s *scene) (out []sre.Action) {
+	key := func(x sre.Action) string { return string(x.Kind) + " " + x.Target.String() }
+	taken := map[string]bool{}
+	for _, x := range planned {
+		taken[key(x)] = true
+	}
+	for _, a := range st.actions {
+		if !a.target.open() {
+			continue
+		}
+		targets, spec, _ := s.targets(a)
+		for _, t := range targets {
+			x := sre.Action{Kind: a.kind, Target: t, TTL: a.ttl, Law: a.law}
+			here := s.at(t)
+			if taken[key(x)] || !l.wanted(a, here) {
+				continue
+			}
+			params, reason := l.params(a, spec, here)
+			if reason != "" {
+				continue // it may be in trouble, but how much it can bear is not known
+			}
+			taken[key(x)] = true
+			x.ID, x.Params = s.actionID(index, len(planned)+len(out)), params
+			out = append(out, x)
+		}
+	}
+	return out
 }

@@ -181,6 +181,9 @@ func (v *validator) action(p actionPart, c cursor) action {
 		v.add(c.field("callee"), "the root is its own callee", "target: callers for the calls into the root")
 	}
 	v.condition(c.field("where"), a.where, true)
+	if a.target.open() && a.where == "" {
+		v.add(c.field("where"), fmt.Sprintf("where is missing, and target %s is all there is", a.target.selector), "a condition on target, such as errors(target) > 0.1")
+	}
 	a.ttl = v.required(c.field("ttl"), "ttl", p.TTL)
 	for _, name := range slices.Sorted(maps.Keys(p.Params)) {
 		a.params = append(a.params, v.param(name, p.Params[name], c.field("params").field(name)))
