@@ -23,11 +23,12 @@ type Info struct {
 	File        string          `json:"file"`
 	Owner       string          `json:"owner"`
 	Description string          `json:"description"`
+	NotFor      string          `json:"not_for,omitempty"` // when it is wrong to use
 	Priority    int             `json:"priority"`
 	Mechanisms  []sre.Mechanism `json:"mechanisms"`
 	When        string          `json:"when,omitempty"`
 	Risk        sre.RiskClass   `json:"risk"`
-	Steps       []string        `json:"steps"` // names, in order
+	Steps       []string        `json:"steps"` // names, in the order of the file, those of every branch
 }
 
 // List describes the runbooks in the order in which Match tries them.
@@ -67,13 +68,17 @@ func (l *Library) sort() {
 type runbook struct {
 	Info
 	at      cursor // of the name, for faults about the whole
-	steps   []step
+	flow    []stage
 	hold    time.Duration
 	liftGap time.Duration
 	relapse string
+
+	callAfter time.Duration // 0 calls nobody for the time that passes
+	callText  string
 }
 
 type step struct {
+	at      cursor
 	name    string
 	when    string
 	actions []action
@@ -96,6 +101,8 @@ type action struct {
 	// optional actions are left out of a plan where the lever can move none of
 	// their targets.
 	optional bool
+	// irreversible actions are declared as such: there is nothing to restore.
+	irreversible bool
 }
 
 // param is one setting: a literal, or an expression that is evaluated when a
@@ -114,6 +121,8 @@ const (
 	selectCallers    = "callers"
 	selectAllCallers = "all_callers"
 	selectEntries    = "entries"
+	selectCallees    = "callees"
+	selectSuspect    = "suspect_change"
 
-	allowedTargets = "root, callers, all_callers, entries, or service: NAME"
+	allowedTargets = "root, callers, all_callers, callees, entries, suspect_change, or service: NAME"
 )

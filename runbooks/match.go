@@ -1,6 +1,7 @@
 package runbooks
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -71,39 +72,53 @@ func (l *Library) plan(rb *runbook, s *scene) (*sre.Plan, string) {
 	p := &sre.Plan{
 		Runbook: rb.Name, Version: rb.Version, Risk: rb.Risk, Cause: s.root,
 		Hold: rb.hold, LiftGap: rb.liftGap, Relapse: sre.Check{Expr: rb.relapse},
+		CallAfter: rb.callAfter, CallText: rb.callText,
 		Reason: fmt.Sprintf("made for %s, the likeliest cause at %s with probability %.2f", s.mechanism, s.root, s.probability),
 	}
 	if rb.When != "" {
 		p.Reason += ", and its condition holds: " + rb.When
 	}
-	for i, st := range rb.steps {
-		made := sre.Step{
-			Name: st.name, Before: sre.Check{Expr: st.when}, Verify: st.verify,
-			Lease: st.lease, OnFail: st.onFail, Reversible: true,
-		}
-		for _, a := range st.actions {
-			targets, spec, reason := s.targets(a)
-			if reason != "" {
-				return nil, fmt.Sprintf("step %q: %s", st.name, reason)
-			}
-			params, reason := l.params(a, spec, s)
-			if reason != "" {
-				return nil, fmt.Sprintf("step %q: %s", st.name, reason)
-			}
-			made.Reversible = made.Reversible && spec.Reversible
-			for _, t := range targets {
-				id := strings.Join([]string{
-					s.facts.Incident, strconv.Itoa(s.facts.Attempt), strconv.Itoa(i), strconv.Itoa(len(made.Actions)),
-				}, ".")
-				made.Actions = append(made.Actions, sre.Action{ID: id, Kind: a.kind, Target: t, Params: params.clone(), TTL: a.ttl, Law: a.law})
-			}
-		}
-		if reason := clash(made.Actions); reason != "" {
+	steps, taken, reason := l.route(rb.flow, s)
+	if reason != "" {
+		return nil, reason
+	}
+	if len(taken) > 0 {
+		p.Reason += "; of its branches it takes " + strings.Join(taken, ", then ")
+	}
+	for i, st := range steps {
+		made, reason := l.concrete(st, i, s)
+		if reason != "" {
 			return nil, fmt.Sprintf("step %q: %s", st.name, reason)
 		}
 		p.Steps = append(p.Steps, made)
 	}
 	return p, ""
+}
+
+// concrete turns a step into absolute settings, or says why it cannot be taken.
+func (l *Library) concrete(st *step, index int, s *scene) (sre.Step, string) {
+	made := sre.Step{
+		Name: st.name, Before: sre.Check{Expr: st.when}, Verify: st.verify,
+		Lease: st.lease, OnFail: st.onFail, Reversible: true,
+	}
+	for _, a := range st.actions {
+		targets, spec, reason := s.targets(a)
+		if reason != "" {
+			return made, reason
+		}
+		params, reason := l.params(a, spec, s)
+		if reason != "" {
+			return made, reason
+		}
+		made.Reversible = made.Reversible && spec.Reversible && !a.irreversible
+		for _, t := range targets {
+			id := strings.Join([]string{
+				s.facts.Incident, strconv.Itoa(s.facts.Attempt), strconv.Itoa(index), strconv.Itoa(len(made.Actions)),
+			}, ".")
+			made.Actions = append(made.Actions, sre.Action{ID: id, Kind: a.kind, Target: t, Params: params.clone(), TTL: a.ttl, Law: a.law})
+		}
+	}
+	return made, clash(made.Actions)
 }
 
 // clash finds two actions on one setting, such as a service by name that also
@@ -136,19 +151,19 @@ func (s *scene) targets(a action) ([]sre.Target, sre.KindSpec, string) {
 	var out []sre.Target
 	var services []string
 	for _, t := range s.selected(a) {
-		if !spec.Edge && a.callee == "" && a.target.selector != selectAllCallers {
+		if !spec.Edge && a.callee == "" && a.target.selector == selectCallers {
 			t.Callee = "" // a setting of the callers themselves, not of their calls
 		}
 		services = append(services, t.Service)
 		if len(lever.Targets) == 0 || slices.Contains(lever.Targets, t.Service) {
-			out = append(out, sre.Target{Lever: a.lever, Service: t.Service, Callee: t.Callee, Name: a.name})
+			out = append(out, sre.Target{Lever: a.lever, Service: t.Service, Callee: t.Callee, Name: cmp.Or(a.name, t.Name)})
 		}
 	}
 	switch {
 	case len(out) > 0 || a.optional:
 		return slices.Compact(out), spec, ""
 	case len(services) == 0:
-		return nil, spec, fmt.Sprintf("%s has no callers", s.root)
+		return nil, spec, s.nobody(a.target.selector)
 	}
 	return nil, spec, fmt.Sprintf("lever %s cannot move %s", a.lever, listed(slices.Compact(services)))
 }
@@ -170,6 +185,10 @@ func (s *scene) selected(a action) (out []sre.Target) {
 		return s.callsBehind()
 	case selectEntries:
 		services = s.entries
+	case selectCallees:
+		return s.callsOf()
+	case selectSuspect:
+		return s.suspect(callee)
 	}
 	for _, name := range services {
 		out = append(out, sre.Target{Service: name, Callee: callee})
@@ -197,7 +216,7 @@ func (l *Library) params(a action, spec sre.KindSpec, s *scene) (settings, strin
 		if err != nil {
 			return nil, fmt.Sprintf("parameter %s: %v", p.name, err)
 		}
-		got, err := prog.eval(s, newReadings(s.facts.Snapshot))
+		got, err := prog.eval(s, newReadings(s))
 		if err != nil {
 			return nil, fmt.Sprintf("parameter %s: %v", p.name, err)
 		}
