@@ -201,13 +201,10 @@ func TestChoicesAgainstATwin(t *testing.T) {
 				}
 				text += strings.Repeat(" ", pad) + "- choose:\n"
 				chosen := rapid.IntRange(0, 2).Draw(t, "chosen")
-				for i := range 3 {
-					when := "when: errors(root) > 0.9"
-					if i == 2 {
-						when = "otherwise: true"
-					} else if i == chosen {
-						when = "when: errors(root) > 0.1"
-					}
+				whens := []string{"when: errors(root) > 0.9", "when: errors(root) > 0.9", ""}
+				whens[chosen] = "when: errors(root) > 0.1"
+				whens[2] = "otherwise: true"
+				for i, when := range whens {
 					below, names := build(depth+1, fits && i == chosen)
 					text += fmt.Sprintf("%s- %s\n%s  steps:\n%s", strings.Repeat(" ", pad+4), when, strings.Repeat(" ", pad+4), below)
 					if i == chosen {
