@@ -26,6 +26,7 @@ func (a *Agent) advance(t *turn) {
 				break
 			}
 		}
+		a.call(t, inc)
 		a.explain(t, inc)
 	}
 	a.explainWatch(t)
@@ -255,10 +256,15 @@ func (a *Agent) enter(t *turn, inc *sre.Incident, e event, step int, p pass) boo
 			m.Action = action // as it is settled now, not as it was shown
 		}
 	}
+	began, called := inc.PlanBegan, inc.CalledAt
+	if e == evClear {
+		inc.PlanBegan, inc.CalledAt = t.now, time.Time{}
+	}
 	if a.fire(t, inc, e, p) {
 		return true
 	}
 	inc.Step, inc.Mitigations = before, inc.Mitigations[:listed]
+	inc.PlanBegan, inc.CalledAt = began, called
 	return false
 }
 

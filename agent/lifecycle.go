@@ -30,6 +30,7 @@ const (
 	evNext     event = "next"     // cleared to take the next step
 	evImprove  event = "improve"  // the step's check has held
 	evStall    event = "stall"    // the step did not help in time
+	evKeep     event = "keep"     // neither did this one, and people are to find it in force
 	evWorsen   event = "worsen"   // it got worse
 	evFail     event = "fail"     // an action failed while others are in effect
 	evRefuse   event = "refuse"   // an action failed and nothing is in effect
@@ -60,6 +61,7 @@ var transitions = fsm.Events{
 	{Name: string(evNext), Src: states(sre.Verifying), Dst: string(sre.Acting)},
 	{Name: string(evImprove), Src: states(sre.Verifying), Dst: string(sre.Resolved)},
 	{Name: string(evStall), Src: states(sre.Acting, sre.Verifying), Dst: string(sre.Reverting)},
+	{Name: string(evKeep), Src: states(sre.Verifying), Dst: string(sre.Escalated)},
 	{Name: string(evWorsen), Src: states(sre.Verifying), Dst: string(sre.Reverting)},
 	{Name: string(evFail), Src: states(sre.Acting), Dst: string(sre.Reverting)},
 	{Name: string(evRefuse), Src: states(sre.Acting), Dst: string(sre.Escalated)},

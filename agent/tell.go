@@ -72,6 +72,9 @@ func notice(inc *sre.Incident) (sre.Notice, bool) {
 		n.Text = fmt.Sprintf("Runbook %s waits for your answer until %s.", inc.Plan.Runbook, inc.Decision.ExpiresAt.UTC().Format(time.TimeOnly))
 	case sre.Acting, sre.Verifying:
 		n.Text = fmt.Sprintf("Runbook %s is at work: %s.", inc.Plan.Runbook, inc.Plan.Steps[inc.Step].Name)
+		if !inc.CalledAt.IsZero() {
+			n.NeedsYou, n.Text = true, n.Text+" "+callText(inc)
+		}
 	case sre.Resolved, sre.Lifting:
 		n.Text = fmt.Sprintf("The trouble is gone; %d mitigations are in force.", len(inc.InForce()))
 		if len(inc.InForce()) == 0 {

@@ -146,6 +146,9 @@ func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
 		outcome = sre.InconclusiveOutcome
 	case sre.Pass, sre.Fail:
 	}
+	if step.OnFail == sre.KeepAndEscalate && inc.MergedInto == "" {
+		return a.giveUp(t, inc, evKeep, outcome, "it did not help in time, and stays in force until its lease ends: "+why)
+	}
 	return a.giveUp(t, inc, evStall, outcome, "it did not help in time: "+why)
 }
 
@@ -254,7 +257,8 @@ func (a *Agent) nextStep(t *turn, inc *sre.Incident, why string) bool {
 	return a.enter(t, inc, evNext, next, pass{clearance: clearance, now: t.now})
 }
 
-// giveUp undoes everything and leaves the incident to a human.
+// giveUp leaves the incident to a human, and what was done to the event: all but
+// evKeep undo it.
 func (a *Agent) giveUp(t *turn, inc *sre.Incident, e event, o sre.Outcome, why string) bool {
 	inc.Escalation = why
 	if a.exec.DryRun() {

@@ -121,6 +121,9 @@ func promptStep(inc sre.Incident, step sre.Step) PromptStep {
 	if step.OnFail == sre.NextStep {
 		out.OnFail = "keep this step and go on with the next"
 	}
+	if step.OnFail == sre.KeepAndEscalate {
+		out.OnFail = "keep every step until its lease ends, and call a human"
+	}
 	for _, act := range step.Actions {
 		before := knownBefore(inc, act)
 		pa := PromptAction{ID: act.ID, Kind: act.Kind, Target: act.Target, Settings: []Setting{}}

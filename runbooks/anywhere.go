@@ -17,8 +17,8 @@ var withoutCause = []sre.ActionKind{sre.RetryBudget, sre.QueueBound, sre.Breaker
 func (v *validator) anywhere(rb *runbook, s specPart, c cursor) {
 	v.rootless(c.field("match").field("when"), rb.When)
 	v.rootless(c.field("relapse"), rb.relapse)
-	for i, st := range rb.steps {
-		at := c.field("steps").item(i)
+	for st := range rb.every() {
+		at := st.at
 		v.rootless(at.field("when"), st.when)
 		v.rootless(at.field("verify").field("expr"), st.verify.Expr)
 		for _, a := range st.actions {

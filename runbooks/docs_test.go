@@ -43,7 +43,7 @@ func TestWorkedExampleOfThePage(t *testing.T) {
 // Every word of the language is on the page, and the page knows no others.
 func TestPageNamesTheWholeLanguage(t *testing.T) {
 	text := page(t)
-	r := newReadings(nil)
+	r := newReadings(newScene(Facts{}))
 	want := map[string]bool{}
 	for name := range r.functions() {
 		want[name] = true

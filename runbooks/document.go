@@ -21,6 +21,7 @@ type metadataPart struct {
 	Name        string `yaml:"name"`
 	Owner       string `yaml:"owner"`
 	Description string `yaml:"description"`
+	NotFor      string `yaml:"not_for"`
 }
 
 type specPart struct {
@@ -31,6 +32,12 @@ type specPart struct {
 	Hold     durationText `yaml:"hold"`
 	LiftGap  durationText `yaml:"lift_gap"`
 	Relapse  string       `yaml:"relapse"`
+	Escalate escalatePart `yaml:"escalate"`
+}
+
+type escalatePart struct {
+	After   durationText `yaml:"after"`
+	Message string       `yaml:"message"`
 }
 
 type matchPart struct {
@@ -38,6 +45,7 @@ type matchPart struct {
 	When       string   `yaml:"when"`
 }
 
+// stepPart is a step, or a choice between branches of steps.
 type stepPart struct {
 	Name    string       `yaml:"name"`
 	When    string       `yaml:"when"`
@@ -45,6 +53,14 @@ type stepPart struct {
 	Verify  verifyPart   `yaml:"verify"`
 	Lease   durationText `yaml:"lease"`
 	OnFail  string       `yaml:"on_fail"`
+	Choose  []branchPart `yaml:"choose"`
+}
+
+// branchPart is one way of a choice. Its condition, or that it takes the rest.
+type branchPart struct {
+	When      string     `yaml:"when"`
+	Otherwise bool       `yaml:"otherwise"`
+	Steps     []stepPart `yaml:"steps"`
 }
 
 type actionPart struct {
@@ -58,6 +74,7 @@ type actionPart struct {
 	TTL      durationText   `yaml:"ttl"`
 	Optional bool           `yaml:"optional"`
 	Where    string         `yaml:"where"`
+	Undo     string         `yaml:"undo"`
 }
 
 type verifyPart struct {
@@ -87,7 +104,7 @@ func (t targetPart) open() bool { return t.selector == selectFleet || t.selector
 // eachCall reports whether the selector names calls of many callees, so that a
 // kind which is not about calls keeps them apart too.
 func (t targetPart) eachCall() bool {
-	return t.selector == selectAllCallers || t.selector == selectAffectedCalls || t.selector == selectFleetCalls
+	return t.selector == selectAllCallers || t.selector == selectCallees || t.selector == selectAffectedCalls || t.selector == selectFleetCalls
 }
 
 // UnmarshalYAML reads "root", or "service: name". Shapes are checked before.

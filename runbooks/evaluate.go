@@ -36,7 +36,7 @@ func (l *Library) judge(expr string, s *scene, proves bool) (sre.Verdict, string
 	if !p.isBool() {
 		return sre.NoData, "expression gives " + p.out.String() + ", want true or false"
 	}
-	r := newReadings(s.facts.Snapshot)
+	r := newReadings(s)
 	out, err := p.eval(s, r)
 	if err != nil {
 		return sre.NoData, err.Error()

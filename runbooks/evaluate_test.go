@@ -129,7 +129,7 @@ func TestNoSnapshotAndNoDiagnosis(t *testing.T) {
 	l := shipped(t)
 	for _, rb := range l.ordered {
 		exprs := []string{rb.relapse}
-		for _, st := range rb.steps {
+		for st := range rb.every() {
 			exprs = append(exprs, st.verify.Expr)
 		}
 		for _, expr := range exprs {
@@ -264,7 +264,7 @@ func TestServedCountsDeadWork(t *testing.T) {
 
 func BenchmarkEvaluate(b *testing.B) {
 	l, f := shipped(b), newShop(sre.RetryStorm).facts()
-	check := l.ordered[0].steps[0].verify
+	check := l.ordered[0].flow[0].step.verify
 	b.ReportAllocs()
 	for b.Loop() {
 		l.Evaluate(check, f)

@@ -55,6 +55,10 @@ func newLanguage() (*language, error) {
 		cel.Variable("blast_share", number), cel.Variable("data_quality", number),
 		cel.Variable("affected", list), cel.Variable("callers", list), cel.Variable("entries", list),
 		cel.Variable("attempt", cel.IntType), cel.Variable("target", text), cel.Variable("callee", text), cel.Variable("fleet", cel.IntType),
+		cel.Variable("alternatives", list),
+		cel.Variable("has_change", cel.BoolType), cel.Variable("change_kind", text), cel.Variable("change_service", text),
+		function("callers_of", list, text), function("callees_of", list, text), function("upstream", list, text),
+		function("is_entry", cel.BoolType, text), function("can", cel.BoolType, text), function("change_age", number),
 		function("value", number, text, text, text), function("has_value", cel.BoolType, text, text, text),
 		function("max_errors", number, list), function("caller_timeout", number, text, number),
 		ext.Math(), cel.CrossTypeNumericComparisons(true),
@@ -138,7 +142,16 @@ func inspect(tree *cel.Ast) (looks bool, err error) {
 		call := e.AsCall()
 		name := call.FunctionName()
 		looks = looks || slices.Contains(readingFunctions, name)
-		if name != "value" && name != "has_value" || err != nil {
+		if err != nil {
+			return
+		}
+		if name == "can" {
+			if kind, ok := literal(call.Args()[0]); ok && !sre.ActionKind(kind).Valid() {
+				err = fmt.Errorf("expression: can asks for action kind %q, which is none of %s", kind, joined(sre.ActionKinds()))
+			}
+			return
+		}
+		if name != "value" && name != "has_value" {
 			return
 		}
 		if kind, ok := literal(call.Args()[1]); ok && !sre.SignalKind(kind).Valid() {

@@ -47,7 +47,7 @@ func (l *Library) UnknownLevers(caps []sre.Capability) []Fault {
 
 func (l *Library) eachAction(visit func(action)) {
 	for _, rb := range l.ordered {
-		for _, st := range rb.steps {
+		for st := range rb.every() {
 			for _, a := range st.actions {
 				visit(a)
 			}

@@ -23,11 +23,12 @@ type Info struct {
 	File        string          `json:"file"`
 	Owner       string          `json:"owner"`
 	Description string          `json:"description"`
+	NotFor      string          `json:"not_for,omitempty"` // when it is wrong to use
 	Priority    int             `json:"priority"`
 	Mechanisms  []sre.Mechanism `json:"mechanisms"`
 	When        string          `json:"when,omitempty"`
 	Risk        sre.RiskClass   `json:"risk"`
-	Steps       []string        `json:"steps"` // names, in order
+	Steps       []string        `json:"steps"` // names, in the order of the file, those of every branch
 }
 
 // List describes the runbooks in the order in which Match tries them.
@@ -67,17 +68,20 @@ func (l *Library) sort() {
 type runbook struct {
 	Info
 	at      cursor // of the name, for faults about the whole
-	steps   []step
+	flow    []stage
 	hold    time.Duration
 	liftGap time.Duration
 	relapse string
 
 	// anywhere runbooks are made for trouble whose cause is not known: they see
 	// no root and move none.
-	anywhere bool
+	anywhere  bool
+	callAfter time.Duration // 0 calls nobody for the time that passes
+	callText  string
 }
 
 type step struct {
+	at      cursor
 	name    string
 	when    string
 	actions []action
@@ -104,6 +108,8 @@ type action struct {
 	// where must hold of a target when the step starts, else that target is left
 	// out of it.
 	where string
+	// irreversible actions are declared as such: there is nothing to restore.
+	irreversible bool
 }
 
 // param is one setting: a literal, or an expression that is evaluated when a
@@ -122,13 +128,17 @@ const (
 	selectCallers       = "callers"
 	selectAllCallers    = "all_callers"
 	selectEntries       = "entries"
+	selectCallees       = "callees"
+	selectSuspect       = "suspect_change"
 	selectAffected      = "affected"
 	selectAffectedCalls = "affected_calls"
 	selectFleet         = "fleet"
 	selectFleetCalls    = "fleet_calls"
 
-	allowedTargets = "root, callers, all_callers, entries, affected, affected_calls, fleet, fleet_calls, or service: NAME"
+	allowedTargets = "root, callers, all_callers, callees, entries, suspect_change, affected, affected_calls, fleet, fleet_calls, or service: NAME"
 )
 
 // selectors are all words that a target may be.
-var selectors = []string{selectRoot, selectCallers, selectAllCallers, selectEntries, selectAffected, selectAffectedCalls, selectFleet, selectFleetCalls}
+var selectors = []string{
+	selectRoot, selectCallers, selectAllCallers, selectCallees, selectEntries, selectSuspect, selectAffected, selectAffectedCalls, selectFleet, selectFleetCalls,
+}

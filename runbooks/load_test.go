@@ -41,11 +41,11 @@ var badFiles = []struct{ name, want string }{
 	{"mechanisms_shape", `f.yaml:10:17: mechanisms is text; allowed: a list`},
 	{"name_form", `f.yaml:4:9: name is "My Runbook"; allowed: 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends`},
 	{"name_missing", `f.yaml:3:1: name is missing; allowed: 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends`},
-	{"next_after_last", `f.yaml:44:16: the last step has no next one; allowed: undo`},
+	{"next_after_last", `f.yaml:44:16: the last step has no next one; allowed: undo, escalate`},
 	{"no_actions", `f.yaml:36:7: no actions; allowed: at least one action`},
 	{"no_mechanisms", `f.yaml:10:5: no mechanisms; allowed: some of retry_storm, slow_dependency, pool_exhaustion, capacity_decay, cache_loss, survivor_overload, oscillation, overload, bad_change, timeout_inversion, unknown`},
 	{"no_steps", `f.yaml:13:3: no steps; allowed: at least one step`},
-	{"on_fail", `f.yaml:34:16: on_fail is "retry"; allowed: undo, next`},
+	{"on_fail", `f.yaml:34:16: on_fail is "retry"; allowed: undo, next, escalate`},
 	{"optional_only", `f.yaml:36:7: every action of the step is optional; allowed: at least one that is not`},
 	{"optional_shape", `f.yaml:40:21: optional is text; allowed: true or false`},
 	{"param_expression", `f.yaml:21:18: expression: undeclared reference to 'surved' (did you mean 'served'?) (at character 13)`},
@@ -62,14 +62,14 @@ var badFiles = []struct{ name, want string }{
 	{"signal_unit", `f.yaml:11:11: expression: has_value asks for unit "ms", which is none of requests_per_second, ratio, percent, seconds, bytes, count`},
 	{"step_name_missing", `f.yaml:14:7: step name is missing`},
 	{"step_name_twice", `f.yaml:35:13: step name "cap" is used twice; allowed: names that are unique in the runbook`},
-	{"target", `f.yaml:19:19: target is "roots"; allowed: root, callers, all_callers, entries, affected, affected_calls, fleet, fleet_calls, or service: NAME`},
-	{"target_shape", `f.yaml:25:11: target is a mapping; allowed: root, callers, all_callers, entries, affected, affected_calls, fleet, fleet_calls, or service: NAME`},
+	{"target", `f.yaml:19:19: target is "roots"; allowed: root, callers, all_callers, callees, entries, suspect_change, affected, affected_calls, fleet, fleet_calls, or service: NAME`},
+	{"target_shape", `f.yaml:25:11: target is a mapping; allowed: root, callers, all_callers, callees, entries, suspect_change, affected, affected_calls, fleet, fleet_calls, or service: NAME`},
 	{"ttl_longer_than_lease", `f.yaml:41:16: ttl of 6m is longer than the lease; allowed: at most 5m`},
 	{"ttl_missing", `f.yaml:37:11: ttl is missing; allowed: a duration such as 45s or 2m30s`},
 	{"ttl_zero", `f.yaml:41:16: ttl is 0; allowed: more than 0s`},
 	{"two_documents", `f.yaml:1:1: 2 documents in one file; allowed: one runbook per file`},
-	{"unknown_field", `f.yaml:12:3: unknown field "risks" in spec; allowed: priority, match, risk, steps, hold, lift_gap, relapse`},
-	{"unknown_nested_field", `f.yaml:34:7: unknown field "onfail" in steps item; allowed: name, when, actions, verify, lease, on_fail`},
+	{"unknown_field", `f.yaml:12:3: unknown field "risks" in spec; allowed: priority, match, risk, steps, hold, lift_gap, relapse, escalate`},
+	{"unknown_nested_field", `f.yaml:34:7: unknown field "onfail" in steps item; allowed: name, when, actions, verify, lease, on_fail, choose`},
 	{"verify_expr_missing", `f.yaml:42:7: verify.expr is missing`},
 	{"verify_missing", `f.yaml:35:7: verify.expr is missing
 f.yaml:35:7: verify.within is missing; allowed: a duration such as 45s or 2m30s`},
@@ -241,10 +241,10 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		for _, rb := range l.ordered {
-			if rb.Name == "" || len(rb.steps) == 0 || rb.relapse == "" {
+			if rb.Name == "" || len(rb.flow) == 0 || rb.relapse == "" {
 				t.Fatalf("loaded without a name, steps or a relapse: %+v", rb.Info)
 			}
-			for _, st := range rb.steps {
+			for st := range rb.every() {
 				if st.verify.Expr == "" || st.verify.Within <= 0 || st.verify.Within+st.verify.HeldFor >= st.lease || len(st.actions) == 0 {
 					t.Fatalf("loaded a step that cannot be judged: %+v", st)
 				}

@@ -1,6 +1,7 @@
 package runbooks
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -75,6 +76,7 @@ func (l *Library) plan(rb *runbook, s *scene) (*sre.Plan, string) {
 	p := &sre.Plan{
 		Runbook: rb.Name, Version: rb.Version, Risk: rb.Risk, Cause: s.root,
 		Hold: rb.hold, LiftGap: rb.liftGap, Relapse: sre.Check{Expr: rb.relapse},
+		CallAfter: rb.callAfter, CallText: rb.callText,
 		Reason: fmt.Sprintf("made for %s, the likeliest cause at %s with probability %.2f", s.mechanism, s.root, s.probability),
 	}
 	if rb.anywhere {
@@ -84,8 +86,15 @@ func (l *Library) plan(rb *runbook, s *scene) (*sre.Plan, string) {
 	if rb.When != "" {
 		p.Reason += ", and its condition holds: " + rb.When
 	}
-	for i, st := range rb.steps {
-		made, reason := l.step(st, i, s)
+	steps, taken, reason := l.route(rb.flow, s)
+	if reason != "" {
+		return nil, reason
+	}
+	if len(taken) > 0 {
+		p.Reason += "; of its branches it takes " + strings.Join(taken, ", then ")
+	}
+	for i, st := range steps {
+		made, reason := l.concrete(st, i, s)
 		if reason != "" {
 			return nil, fmt.Sprintf("step %q: %s", st.name, reason)
 		}
@@ -94,9 +103,8 @@ func (l *Library) plan(rb *runbook, s *scene) (*sre.Plan, string) {
 	return p, ""
 }
 
-// step makes the step at an index of a plan concrete, or says why it cannot be
-// carried out.
-func (l *Library) step(st step, index int, s *scene) (sre.Step, string) {
+// concrete turns a step into absolute settings, or says why it cannot be taken.
+func (l *Library) concrete(st *step, index int, s *scene) (sre.Step, string) {
 	made := sre.Step{
 		Name: st.name, Before: sre.Check{Expr: st.when}, Verify: st.verify,
 		Lease: st.lease, OnFail: st.onFail, Reversible: true,
@@ -106,7 +114,7 @@ func (l *Library) step(st step, index int, s *scene) (sre.Step, string) {
 		if reason != "" {
 			return made, reason
 		}
-		made.Reversible = made.Reversible && spec.Reversible
+		made.Reversible = made.Reversible && spec.Reversible && !a.irreversible
 		for _, t := range targets {
 			if a.target.open() && !l.wanted(a, s.at(t)) {
 				continue
@@ -162,14 +170,14 @@ func (s *scene) targets(a action) ([]sre.Target, sre.KindSpec, string) {
 		}
 		services = append(services, t.Service)
 		if len(lever.Targets) == 0 || slices.Contains(lever.Targets, t.Service) {
-			out = append(out, sre.Target{Lever: a.lever, Service: t.Service, Callee: t.Callee, Name: a.name})
+			out = append(out, sre.Target{Lever: a.lever, Service: t.Service, Callee: t.Callee, Name: cmp.Or(a.name, t.Name)})
 		}
 	}
 	switch {
 	case len(out) > 0 || a.optional:
 		return slices.Compact(out), spec, ""
 	case len(services) == 0:
-		return nil, spec, fmt.Sprintf("%s has no callers", s.root)
+		return nil, spec, s.nobody(a.target.selector)
 	}
 	return nil, spec, fmt.Sprintf("lever %s cannot move %s", a.lever, listed(slices.Compact(services)))
 }
@@ -199,6 +207,10 @@ func (s *scene) selected(a action) (out []sre.Target) {
 		services = s.everyone()
 	case selectFleetCalls:
 		return s.callsInto(s.everyone())
+	case selectCallees:
+		return s.callsOf()
+	case selectSuspect:
+		return s.suspect(callee)
 	}
 	for _, name := range services {
 		out = append(out, sre.Target{Service: name, Callee: callee})
@@ -233,7 +245,7 @@ func (l *Library) params(a action, spec sre.KindSpec, s *scene) (sre.Params, str
 		if err != nil {
 			return nil, fmt.Sprintf("parameter %s: %v", p.name, err)
 		}
-		got, err := prog.eval(s, newReadings(s.facts.Snapshot))
+		got, err := prog.eval(s, newReadings(s))
 		if err != nil {
 			return nil, fmt.Sprintf("parameter %s: %v", p.name, err)
 		}

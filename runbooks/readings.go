@@ -17,17 +17,23 @@ import (
 // mostShown is how many readings the explanation of a verdict names.
 const mostShown = 6
 
+// notInGraph is why nothing is known of a service that nobody has seen.
+const notInGraph = "is about a service that is not in the graph"
+
 // readings answers the functions of one evaluation and remembers what was asked
 // for. CEL itself forgets an error that `||` or `&&` makes irrelevant; the
 // memory is what keeps a missing reading from being forgotten.
 type readings struct {
+	scene   *scene
 	snap    *sre.Snapshot
 	seen    []string // "errors(cart) = 0.2", in the order of asking
 	missing []string // "errors(cart) is stale"
 	asked   map[string]bool
 }
 
-func newReadings(s *sre.Snapshot) *readings { return &readings{snap: s, asked: map[string]bool{}} }
+func newReadings(s *scene) *readings {
+	return &readings{scene: s, snap: s.facts.Snapshot, asked: map[string]bool{}}
+}
 
 // functions binds the language's functions to this evaluation.
 func (r *readings) functions() map[string]cel.LateBoundFunction {
@@ -47,6 +53,12 @@ func (r *readings) functions() map[string]cel.LateBoundFunction {
 		"served":      of("served", func(i int) sre.Reading { return served(r.snap, i) }),
 		"retry_share": of("retry_share", func(i int) sre.Reading { return retryShare(r.snap, i) }),
 		"max_errors":  r.maxErrors,
+		"callers_of":  r.neighbours("callers_of", (*sre.Graph).Callers),
+		"callees_of":  r.neighbours("callees_of", (*sre.Graph).Callees),
+		"upstream":    r.neighbours("upstream", upstream),
+		"is_entry":    r.isEntry,
+		"can":         r.can,
+		"change_age":  r.changeAge,
 		"caller_timeout": func(_ string, args ...ref.Val) ref.Val {
 			return types.Double(callerTimeout(r.snap, string(args[0].(types.String)), float64(args[1].(types.Double))))
 		},
@@ -59,7 +71,7 @@ func (r *readings) ask(name, service string, read func(int) sre.Reading) ref.Val
 	label := name + "(" + service + ")"
 	i, known := r.index(service)
 	if !known {
-		return r.miss(label, "is about a service that is not in the graph")
+		return r.miss(label, notInGraph)
 	}
 	got := read(i)
 	if got.State != sre.Present {

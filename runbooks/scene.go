@@ -38,14 +38,18 @@ type scene struct {
 	root        string
 	mechanism   sre.Mechanism
 	probability float64
+	change      *sre.Change // that the hypothesis suspects
 	severity    sre.Severity
 	callers     []string
 	entries     []string
 	affected    []string
 	blastShare  float64
-	dataQuality float64
 	target      string // the service whose setting a parameter is for; empty elsewhere
 	callee      string // of its call, where that is what is set
+
+	// alternatives are the services of the other hypotheses, likeliest first.
+	alternatives []string
+	dataQuality  float64
 }
 
 func newScene(f Facts) *scene {
@@ -58,10 +62,11 @@ func newScene(f Facts) *scene {
 		}
 		for _, h := range d.Hypotheses {
 			if h.Service == s.root && s.root != "" {
-				s.mechanism, s.probability = h.Mechanism, h.Probability
+				s.mechanism, s.probability, s.change = h.Mechanism, h.Probability, h.Change
 				break
 			}
 		}
+		s.alternatives = others(d, s.root)
 		if len(d.Blast.Services) > 0 && d.Blast.Services[0] == s.root {
 			blast = d.Blast
 		}
@@ -208,5 +213,7 @@ func (s *scene) variables() map[string]any {
 		"blast_share": s.blastShare, "data_quality": s.dataQuality,
 		"affected": s.affected, "callers": s.callers, "entries": s.entries,
 		"attempt": s.facts.Attempt, "target": s.target, "callee": s.callee, "fleet": s.fleet(),
+		"alternatives": s.alternatives,
+		"has_change":   s.change != nil, "change_kind": s.changeKind(), "change_service": s.changeService(),
 	}
 }

@@ -38,9 +38,9 @@ func (l *Library) stepOf(p *sre.Plan, index int) (step, bool) {
 		if rb.Name != p.Runbook || rb.Version != p.Version {
 			continue
 		}
-		for _, st := range rb.steps {
+		for st := range rb.every() {
 			if st.name == p.Steps[index].Name {
-				return st, true
+				return *st, true
 			}
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // worth.
 const (
 	maxFileBytes = 256 << 10
-	maxDepth     = 16
+	maxDepth     = 24 // of a choice in a choice in a choice, and what its actions hold
 )
 
 var (

@@ -32,6 +32,7 @@ var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 type validator struct {
 	lang   *language
 	faults []Fault
+	taken  map[string]bool // names of steps so far
 }
 
 func (v *validator) add(c cursor, problem, allowed string) {
@@ -54,6 +55,7 @@ func (v *validator) document(d document, top cursor) *runbook {
 	}
 	rb := &runbook{at: name}
 	rb.Name, rb.Owner, rb.Description = d.Metadata.Name, d.Metadata.Owner, strings.TrimSpace(d.Metadata.Description)
+	rb.NotFor = strings.TrimSpace(d.Metadata.NotFor)
 	v.spec(rb, d.Spec, top.field("spec"))
 	return rb
 }
@@ -78,26 +80,22 @@ func (v *validator) spec(rb *runbook, s specPart, c cursor) {
 	rb.relapse = strings.TrimSpace(s.Relapse)
 	v.needed(c.field("relapse"), "relapse", rb.relapse)
 	v.condition(c.field("relapse"), rb.relapse, true)
-	if len(s.Steps) == 0 {
-		v.add(c.field("steps"), "no steps", "at least one step")
-	}
-	taken := map[string]bool{}
-	for i, part := range s.Steps {
-		at := c.field("steps").item(i)
-		st := v.step(part, at)
-		if st.name != "" && taken[st.name] {
-			v.add(at.field("name"), fmt.Sprintf("step name %q is used twice", st.name), "names that are unique in the runbook")
-		}
-		taken[st.name] = true
-		if i == len(s.Steps)-1 && st.onFail == sre.NextStep {
-			v.add(at.field("on_fail"), "the last step has no next one", "undo")
-		}
-		rb.steps = append(rb.steps, st)
+	v.escalate(rb, s.Escalate, c.field("escalate"))
+	v.taken = map[string]bool{}
+	rb.flow = v.flow(s.Steps, c.field("steps"), flowPlace{last: true})
+	for st := range rb.every() {
 		rb.Steps = append(rb.Steps, st.name)
 	}
 	if rb.anywhere = slices.Contains(rb.Mechanisms, sre.Unknown); rb.anywhere {
 		v.anywhere(rb, s, c)
 	}
+}
+
+func (v *validator) escalate(rb *runbook, e escalatePart, c cursor) {
+	if e == (escalatePart{}) {
+		return
+	}
+	rb.callAfter, rb.callText = v.required(c.field("after"), "escalate.after", e.After), strings.TrimSpace(e.Message)
 }
 
 func (v *validator) mechanisms(words []string, c cursor) []sre.Mechanism {
@@ -120,7 +118,7 @@ func (v *validator) mechanisms(words []string, c cursor) []sre.Mechanism {
 }
 
 func (v *validator) step(s stepPart, c cursor) step {
-	st := step{name: s.Name, when: strings.TrimSpace(s.When)}
+	st := step{at: c, name: s.Name, when: strings.TrimSpace(s.When)}
 	v.needed(c.field("name"), "step name", s.Name)
 	v.condition(c.field("when"), st.when, false)
 	if len(s.Actions) == 0 {
@@ -142,8 +140,10 @@ func (v *validator) step(s stepPart, c cursor) step {
 		st.onFail = sre.UndoAndEscalate
 	case "next":
 		st.onFail = sre.NextStep
+	case "escalate":
+		st.onFail = sre.KeepAndEscalate
 	default:
-		v.add(c.field("on_fail"), fmt.Sprintf("on_fail is %q", s.OnFail), "undo, next")
+		v.add(c.field("on_fail"), fmt.Sprintf("on_fail is %q", s.OnFail), "undo, next, escalate")
 	}
 	for i, part := range s.Actions {
 		at := c.field("actions").item(i)
@@ -168,17 +168,13 @@ func (v *validator) action(p actionPart, c cursor) action {
 		v.add(c.field("kind"), fmt.Sprintf("kind is %q", p.Kind), joined(sre.ActionKinds()))
 	}
 	v.needed(c.field("lever"), "lever", p.Lever)
-	if p.Target.service == "" && !slices.Contains(selectors, p.Target.selector) {
-		v.add(c.field("target"), fmt.Sprintf("target is %q", p.Target.selector), allowedTargets)
-	}
-	if p.Target.selector == selectCallers && p.Callee != "" && p.Callee != selectRoot {
-		v.add(c.field("callee"), fmt.Sprintf("callee is %q, but callers are those of the root", p.Callee), "root, or nothing")
-	}
-	if p.Target.selector == selectAllCallers && p.Callee != "" {
-		v.add(c.field("callee"), fmt.Sprintf("callee is %q, but each of these calls has its own", p.Callee), "nothing")
-	}
-	if p.Target.selector == selectRoot && p.Callee == selectRoot {
-		v.add(c.field("callee"), "the root is its own callee", "target: callers for the calls into the root")
+	v.target(p, c)
+	switch p.Undo {
+	case "", undoRestore:
+	case undoNone:
+		a.irreversible = true
+	default:
+		v.add(c.field("undo"), fmt.Sprintf("undo is %q", p.Undo), "restore, none")
 	}
 	v.condition(c.field("where"), a.where, true)
 	if a.target.open() && a.where == "" {

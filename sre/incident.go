@@ -127,6 +127,9 @@ type Incident struct {
 	Tried       []string     `json:"tried,omitempty"` // recurrence keys of cures that did not help
 	Recurrences int          `json:"recurrences,omitempty"`
 
+	PlanBegan time.Time `json:"plan_began,omitzero"` // when the plan's first step was taken
+	CalledAt  time.Time `json:"called_at,omitzero"`  // when people were called because the plan took so long
+
 	MergedInto string    `json:"merged_into,omitempty"` // turned out to be that incident: closed, or to be closed once nothing of its own is in force
 	SplitFrom  string    `json:"split_from,omitempty"`
 	Reopened   int       `json:"reopened,omitempty"`   // how often it came back after it was closed

@@ -41,6 +41,9 @@ type OnFail string
 const (
 	UndoAndEscalate OnFail = ""     // undo every step, newest first, and call a human
 	NextStep        OnFail = "next" // keep this step in force and go on with the next
+	// KeepAndEscalate keeps every step in force until its lease ends, and calls
+	// a human.
+	KeepAndEscalate OnFail = "escalate"
 )
 
 // RiskClass groups plans by what they may harm; policy asks more for more risk.
@@ -66,6 +69,11 @@ type Plan struct {
 	LiftGap  time.Duration `json:"lift_gap"` // calm time between two lifts
 	Relapse  Check         `json:"relapse"`  // true while lifting: the trouble is back
 	Rejected []Rejection   `json:"rejected,omitempty"`
+
+	// CallAfter is how long after its start people are called with CallText
+	// where the trouble is not over; 0 for never.
+	CallAfter time.Duration `json:"call_after,omitempty"`
+	CallText  string        `json:"call_text,omitempty"`
 }
 
 // Rejection is an alternative that was considered and why it was not taken.

@@ -244,6 +244,9 @@ func planOf(p *sre.Plan, current int) *planView {
 		if st.OnFail == sre.NextStep {
 			step.OnFail = "keep it and go on with the next step"
 		}
+		if st.OnFail == sre.KeepAndEscalate {
+			step.OnFail = "keep all and call a human"
+		}
 		for _, a := range st.Actions[:min(len(st.Actions), 20)] {
 			step.Actions = append(step.Actions, actionText(a.Kind, target(a.Target), a.Params))
 		}
