@@ -156,11 +156,11 @@ func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
 }
 
 // mayGoOn reports whether trouble that got worse is met with the next step and
-// not with an undo: all that is in force bounds what feeds trouble and takes
+// not with an undo: the plan is for trouble that spreads, and all that is in force bounds what feeds trouble and takes
 // nothing from those who are served in time, so that what got worse is the
 // trouble and not the cure.
 func mayGoOn(inc *sre.Incident) bool {
-	if inc.Plan.Steps[inc.Step].OnFail != sre.NextStep || inc.Step+1 >= len(inc.Plan.Steps) || inc.MergedInto != "" {
+	if !inc.Plan.Anywhere || inc.Plan.Steps[inc.Step].OnFail != sre.NextStep || inc.Step+1 >= len(inc.Plan.Steps) || inc.MergedInto != "" {
 		return false
 	}
 	return !slices.ContainsFunc(inc.InForce(), func(m sre.Mitigation) bool {

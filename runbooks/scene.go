@@ -51,6 +51,7 @@ type scene struct {
 	affected    []string
 	blastShare  float64
 	target      string // the service whose setting a parameter is for; empty elsewhere
+	likely      string // likeliest cause, where the scene has no root
 	callee      string // of its call, where that is what is set
 
 	// alternatives are the services of the other hypotheses, likeliest first.
@@ -60,6 +61,9 @@ type scene struct {
 
 func newScene(f Facts) *scene {
 	s := &scene{facts: f, mechanism: sre.Unknown, severity: sre.Info, root: f.Cause}
+	if f.Anywhere {
+		s.root = ""
+	}
 	var blast sre.BlastRadius
 	if d := f.Diagnosis; d != nil {
 		top := d.Top()

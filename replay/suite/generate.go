@@ -194,7 +194,7 @@ func (d *drawing) trouble() {
 func (d *drawing) benign() {
 	switch d.Below(4) {
 	case 0:
-		fmt.Fprintf(&d.text, "at 2m load users %.2f over=%s for 3m benign\n", d.Between(1.05, 1.2), d.at(20, 60))
+		fmt.Fprintf(&d.text, "at 2m load users %.2f over=%s for 3m benign\n", d.Between(1.02, 1.08), d.at(20, 60))
 	case 1:
 		fmt.Fprintf(&d.text, "at 2m deploy %s version=v2 share=100%% over=60s benign\n", d.any().name)
 	case 2:
