@@ -3,6 +3,7 @@ package runbooks
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 
@@ -51,20 +52,19 @@ func schemaOf(t reflect.Type, path string) node {
 	case t == durationType:
 		return node{"type": "string", "pattern": `^(0|([0-9]+(ms|[smhdwy]))+)$`, "examples": []string{"45s", "2m30s"}}
 	}
-	switch t.Kind() {
-	case reflect.Struct:
+	switch k := t.Kind(); {
+	case k == reflect.Struct:
 		return structSchema(t, path)
-	case reflect.Slice:
+	case k == reflect.Slice:
 		return node{"type": "array", "minItems": 1, "items": schemaOf(t.Elem(), path)}
-	case reflect.Map:
+	case k == reflect.Map:
 		return node{"type": "object", "additionalProperties": node{"type": []string{"number", "string", "boolean"}}}
-	case reflect.Int:
+	case k == reflect.Int:
 		return node{"type": "integer"}
-	case reflect.Bool:
+	case k == reflect.Bool:
 		return node{"type": "boolean"}
-	default:
-		return node{"type": "string"}
 	}
+	return node{"type": "string"}
 }
 
 func structSchema(t reflect.Type, path string) node {
@@ -74,9 +74,7 @@ func structSchema(t reflect.Type, path string) node {
 		at := strings.TrimPrefix(path+"."+name, ".")
 		property := schemaOf(field.Type, entryOf(field.Type, at))
 		property["description"] = fieldHelp[at]
-		for key, value := range fieldLimits[at] {
-			property[key] = value
-		}
+		maps.Copy(property, fieldLimits[at])
 		properties[name] = property
 	}
 	out := node{"type": "object", "additionalProperties": false, "properties": properties}
