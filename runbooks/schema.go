@@ -52,20 +52,19 @@ func schemaOf(t reflect.Type, path string) node {
 	case t == durationType:
 		return node{"type": "string", "pattern": `^(0|([0-9]+(ms|[smhdwy]))+)$`, "examples": []string{"45s", "2m30s"}}
 	}
-	switch k := t.Kind(); {
-	case k == reflect.Struct:
+	if t.Kind() == reflect.Struct {
 		return structSchema(t, path)
-	case k == reflect.Slice:
-		return node{"type": "array", "minItems": 1, "items": schemaOf(t.Elem(), path)}
-	case k == reflect.Map:
-		return node{"type": "object", "additionalProperties": node{"type": []string{"number", "string", "boolean"}}}
-	case k == reflect.Int:
-		return node{"type": "integer"}
-	case k == reflect.Bool:
-		return node{"type": "boolean"}
 	}
-	return node{"type": "string"}
+	if t.Kind() == reflect.Slice {
+		return node{"type": "array", "minItems": 1, "items": schemaOf(t.Elem(), path)}
+	}
+	if t.Kind() == reflect.Map {
+		return node{"type": "object", "additionalProperties": node{"type": []string{"number", "string", "boolean"}}}
+	}
+	return node{"type": scalarTypes[t.Kind()]}
 }
+
+var scalarTypes = map[reflect.Kind]string{reflect.Int: "integer", reflect.Bool: "boolean", reflect.String: "string"}
 
 func structSchema(t reflect.Type, path string) node {
 	properties := node{}

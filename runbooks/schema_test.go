@@ -105,7 +105,7 @@ func TestTheSchemaTakesWhatLoads(t *testing.T) {
 // Mistakes of shape show in an editor already.
 func TestTheSchemaRefusesMistakesOfShape(t *testing.T) {
 	schema := compiledSchema(t)
-	for _, name := range strings.FieldsSeq(`action_kind api_version choose_beside_name choose_field choose_no_steps duration duration_number
+	for name := range strings.FieldsSeq(`action_kind api_version choose_beside_name choose_field choose_no_steps duration duration_number
 		escalate_duration escalate_field escalate_without_after hold_duration kind lease_missing lever_missing mechanism mechanism_twice
 		mechanism_unknown mechanisms_shape name_form name_missing no_actions no_mechanisms not_for_shape on_fail optional_shape
 		param_shape priority relapse_missing risk step_name_missing target target_shape ttl_missing undo_word unknown_field
