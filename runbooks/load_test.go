@@ -274,6 +274,12 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 		l.Match(facts)
+		l.Prove(facts.Levers)
+		for _, info := range l.List() {
+			l.Markdown(info.Name)
+			l.Mermaid(info.Name)
+			l.SVG(info.Name)
+		}
 	})
 }
 

@@ -103,6 +103,24 @@ func TestRunbooksThatFight(t *testing.T) {
 	}
 }
 
+// Lists in lists of literals would keep folding busy for years.
+func TestFoldingIsBounded(t *testing.T) {
+	expr := "true"
+	for i := range 8 {
+		expr = fmt.Sprintf("[%s0].all(v%d, %s)", strings.Repeat("0,", 59), i, expr)
+	}
+	l := shipped(t)
+	if _, err := l.lang.program(expr); err != nil {
+		t.Fatal(err)
+	}
+	if worst := l.lang.worstCost(expr); worst <= costLimit {
+		t.Fatalf("costs %d", worst)
+	}
+	if _, constant := l.lang.constant(expr); constant {
+		t.Error("was folded")
+	}
+}
+
 // What folding calls constant is never seen to be otherwise.
 func TestConstantConditionsAreConstant(t *testing.T) {
 	l := shipped(t)

@@ -166,9 +166,13 @@ func (fleet) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.AstN
 }
 
 // constant reports whether a condition says the same whatever is seen, and what.
+// Folding evaluates without a bound, so what is too dear is not folded.
 func (l *language) constant(expr string) (value, constant bool) {
 	if expr == "" {
 		return true, false
+	}
+	if l.worstCost(expr) > costLimit {
+		return false, false
 	}
 	tree, issues := l.env.Compile(expr)
 	if issues.Err() != nil {

@@ -89,10 +89,11 @@ func runbookNames(l *runbooks.Library) (names []string) {
 func listRunbooks(w io.Writer, paths []string, asJSON bool) error {
 	library, err := loadRunbooks(runbooksConfig{Shipped: true})
 	if len(paths) > 0 {
-		var texts []runbooks.Text
-		if texts, err = readRunbooks(paths); err == nil {
-			library, err = runbooks.LoadTexts(texts...)
+		texts, unread := readRunbooks(paths)
+		if unread != nil {
+			return unread
 		}
+		library, err = runbooks.LoadTexts(texts...)
 	}
 	if err != nil {
 		return failed(err)

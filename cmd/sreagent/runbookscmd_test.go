@@ -16,7 +16,7 @@ func TestRunbooksAreListedShownAndDrawn(t *testing.T) {
 	}{
 		{"list", exitOK, "retry-storm"},
 		{"list " + own, exitOK, "bad_change, overload"},
-		{"list nowhere", exitFailed, "no such file"},
+		{"list nowhere", exitUsage, "no such file"},
 		{"show retry-storm", exitOK, "# retry-storm"},
 		{"show " + own, exitOK, "Wrong to use: a service whose callers"},
 		{"show nobody", exitUsage, "retry-storm"},
