@@ -22,7 +22,8 @@ func page(t *testing.T) string {
 
 // The worked example loads, fits the guard and becomes a plan.
 func TestWorkedExampleOfThePage(t *testing.T) {
-	_, rest, found := strings.Cut(page(t), "```yaml\n")
+	_, section, _ := strings.Cut(page(t), "\n## A worked example\n")
+	_, rest, found := strings.Cut(section, "```yaml\n")
 	text, _, closed := strings.Cut(rest, "```")
 	if !found || !closed {
 		t.Fatal("the page has no example")

@@ -164,5 +164,5 @@ func yamlFault(top cursor, err error) Fault {
 	if tok := positioned.GetToken(); tok != nil && tok.Position != nil {
 		at.line, at.column = tok.Position.Line, tok.Position.Column
 	}
-	return at.fault(positioned.GetMessage(), "")
+	return at.fault(positioned.GetMessage(), "YAML in which each key stands once and each bracket is closed")
 }

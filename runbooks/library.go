@@ -68,6 +68,7 @@ func (l *Library) sort() {
 type runbook struct {
 	Info
 	at      cursor // of the name, for faults about the whole
+	spec    cursor
 	flow    []stage
 	hold    time.Duration
 	liftGap time.Duration

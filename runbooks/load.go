@@ -56,9 +56,7 @@ func load(lang *language, fsys fs.FS, dir string) (*Library, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read runbooks: %w", err)
 	}
-	l := &Library{lang: lang}
-	var faults []Fault
-	first := map[string]cursor{}
+	var texts []Text
 	for _, e := range entries {
 		if e.IsDir() || !isRunbookFile(e.Name()) {
 			continue
@@ -68,7 +66,33 @@ func load(lang *language, fsys fs.FS, dir string) (*Library, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read runbooks: %w", err)
 		}
-		rb, found := parseRunbook(lang, file, content)
+		texts = append(texts, Text{File: file, Content: content})
+	}
+	return loadTexts(lang, texts)
+}
+
+// Text is a runbook file that has been read: File is how messages name it.
+type Text struct {
+	File    string
+	Content []byte
+}
+
+// LoadTexts checks runbooks that have been read, one each. A *LoadError lists
+// all faults of all of them.
+func LoadTexts(texts ...Text) (*Library, error) {
+	lang, err := newLanguage()
+	if err != nil {
+		return nil, err
+	}
+	return loadTexts(lang, texts)
+}
+
+func loadTexts(lang *language, texts []Text) (*Library, error) {
+	l := &Library{lang: lang}
+	var faults []Fault
+	first := map[string]cursor{}
+	for _, text := range texts {
+		rb, found := parseRunbook(lang, text.File, text.Content)
 		faults = append(faults, found...)
 		if rb == nil {
 			continue

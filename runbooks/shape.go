@@ -43,7 +43,7 @@ func (s *shape) walk(c cursor, t reflect.Type, what string, depth int) {
 		return // an empty value is a missing one, which validation reports
 	}
 	if depth > maxDepth {
-		s.faults = append(s.faults, c.fault("nested too deep", ""))
+		s.faults = append(s.faults, c.fault("nested too deep", fmt.Sprintf("at most %d levels", maxDepth)))
 		return
 	}
 	switch c.node.(type) {

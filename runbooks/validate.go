@@ -24,6 +24,7 @@ const (
 
 	allowedName     = "1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends"
 	allowedDuration = "a duration such as 45s or 2m30s"
+	allowedWords    = "CEL with the variables and functions that docs/runbooks.md lists"
 )
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
@@ -53,7 +54,7 @@ func (v *validator) document(d document, top cursor) *runbook {
 	case !nameForm.MatchString(d.Metadata.Name):
 		v.add(name, fmt.Sprintf("name is %q", d.Metadata.Name), allowedName)
 	}
-	rb := &runbook{at: name}
+	rb := &runbook{at: name, spec: top.field("spec")}
 	rb.Name, rb.Owner, rb.Description = d.Metadata.Name, d.Metadata.Owner, strings.TrimSpace(d.Metadata.Description)
 	rb.NotFor = strings.TrimSpace(d.Metadata.NotFor)
 	v.spec(rb, d.Spec, top.field("spec"))
@@ -78,13 +79,18 @@ func (v *validator) spec(rb *runbook, s specPart, c cursor) {
 	rb.hold = v.duration(c.field("hold"), "hold", s.Hold, defaultHold)
 	rb.liftGap = v.duration(c.field("lift_gap"), "lift_gap", s.LiftGap, defaultLiftGap)
 	rb.relapse = strings.TrimSpace(s.Relapse)
-	v.needed(c.field("relapse"), "relapse", rb.relapse)
+	v.needed(c.field("relapse"), "relapse", rb.relapse, "a condition that says that the trouble is back")
 	v.condition(c.field("relapse"), rb.relapse, true)
 	v.escalate(rb, s.Escalate, c.field("escalate"))
 	v.taken = map[string]bool{}
 	rb.flow = v.flow(s.Steps, c.field("steps"), flowPlace{last: true})
 	for st := range rb.every() {
 		rb.Steps = append(rb.Steps, st.name)
+		for _, a := range st.actions {
+			if a.irreversible && rb.Risk != sre.HighRisk {
+				v.add(a.at.field("undo"), fmt.Sprintf("undo is none in a runbook of %s risk", rb.Risk), "risk: high where something cannot be taken back")
+			}
+		}
 	}
 	if rb.anywhere = slices.Contains(rb.Mechanisms, sre.Unknown); rb.anywhere {
 		v.anywhere(rb, s, c)
@@ -119,14 +125,14 @@ func (v *validator) mechanisms(words []string, c cursor) []sre.Mechanism {
 
 func (v *validator) step(s stepPart, c cursor) step {
 	st := step{at: c, name: s.Name, when: strings.TrimSpace(s.When)}
-	v.needed(c.field("name"), "step name", s.Name)
+	v.needed(c.field("name"), "step name", s.Name, "a text that no other step has")
 	v.condition(c.field("when"), st.when, false)
 	if len(s.Actions) == 0 {
 		v.add(c.field("actions"), "no actions", "at least one action")
 	}
 	verify := c.field("verify")
 	st.verify.Expr = strings.TrimSpace(s.Verify.Expr)
-	v.needed(verify.field("expr"), "verify.expr", st.verify.Expr)
+	v.needed(verify.field("expr"), "verify.expr", st.verify.Expr, "a condition that says that the step helped")
 	v.condition(verify.field("expr"), st.verify.Expr, true)
 	st.verify.Within = v.required(verify.field("within"), "verify.within", s.Verify.Within)
 	st.verify.HeldFor = v.duration(verify.field("held_for"), "verify.held_for", s.Verify.HeldFor, 0)
@@ -167,7 +173,7 @@ func (v *validator) action(p actionPart, c cursor) action {
 	if !a.kind.Valid() {
 		v.add(c.field("kind"), fmt.Sprintf("kind is %q", p.Kind), joined(sre.ActionKinds()))
 	}
-	v.needed(c.field("lever"), "lever", p.Lever)
+	v.needed(c.field("lever"), "lever", p.Lever, "the name of a remediator, such as guard")
 	v.target(p, c)
 	switch p.Undo {
 	case "", undoRestore:
@@ -216,7 +222,7 @@ func (v *validator) textParam(p *param, text string) {
 		p.expr = strings.TrimSpace(inner)
 		compiled, err := v.lang.program(p.expr)
 		if err != nil {
-			v.add(p.at, err.Error(), "")
+			v.add(p.at, err.Error(), allowedWords)
 			return
 		}
 		if p.typ = compiled.paramType(); p.typ == "" {
@@ -229,9 +235,9 @@ func (v *validator) textParam(p *param, text string) {
 	}
 }
 
-func (v *validator) needed(c cursor, what, text string) {
+func (v *validator) needed(c cursor, what, text, allowed string) {
 	if text == "" {
-		v.add(c, what+" is missing", "")
+		v.add(c, what+" is missing", allowed)
 	}
 }
 
@@ -243,7 +249,7 @@ func (v *validator) condition(c cursor, expr string, proves bool) {
 	}
 	p, err := v.lang.program(expr)
 	if err != nil {
-		v.add(c, err.Error(), "")
+		v.add(c, err.Error(), allowedWords)
 		return
 	}
 	if !p.isBool() {

@@ -31,16 +31,7 @@ func registerCheck(app *kingpin.Application, commands map[string]command) {
 		return err
 	}
 
-	books := check.Command("runbooks", "Check a folder of runbooks.")
-	dir := books.Arg("dir", "Folder of runbooks.").Required().ExistingDir()
-	commands[books.FullCommand()] = func(_ context.Context, std streams) error {
-		library, err := loadRunbooks(runbooksConfig{Dir: *dir})
-		if err != nil {
-			return failed(err)
-		}
-		_, err = fmt.Fprintf(std.out, "%s: good, %d runbooks\n", *dir, library.Len())
-		return err
-	}
+	registerCheckRunbooks(check, commands)
 
 	recorded := check.Command("bundle", "Check a recorded incident, every file and sample of it.")
 	bundlePath := recorded.Arg("bundle", "Folder or archive of the recording.").Required().String()
