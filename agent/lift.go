@@ -159,7 +159,7 @@ func (a *Agent) liftGap(inc *sre.Incident) time.Duration {
 // then.
 func (a *Agent) wantLift(t *turn, inc *sre.Incident) {
 	for _, m := range nextToLift(inc) {
-		if a.ledBack(m) && a.mayComeBack(t, m) {
+		if a.ledBack(m) && a.mayComeBack(t, m) && a.hasRoom(t, inc, m) {
 			a.wantRevert(t, inc, m, "calm for long enough")
 			inc.GoodSince = t.now
 		}
