@@ -11,7 +11,7 @@ import (
 // at fault: they bound what feeds trouble on the spot, are taken back at once,
 // and harm little where they were not needed. A suspected change is known by
 // itself, so it may be taken back too.
-var withoutCause = []sre.ActionKind{sre.RetryBudget, sre.QueueBound, sre.Breaker, sre.Timeout, sre.Shed}
+var withoutCause = []sre.ActionKind{sre.RetryBudget, sre.QueueBound, sre.Breaker, sre.Timeout, sre.Shed, sre.Scale}
 
 // anywhere holds a runbook for mechanism unknown to what can be done without a
 // cause: it has no root to move or to look at.

@@ -54,7 +54,7 @@ var badFiles = []struct{ name, want string }{
 	{"mechanism_twice", `f.yaml:10:28: mechanism overload is given twice; allowed: each once`},
 	{"mechanism_unknown", `f.yaml:19:19: target is "all_callers", but a runbook for mechanism unknown has no root; allowed: affected, affected_calls, fleet, fleet_calls, entries, or service: NAME`},
 	{"mechanism_unknown_callee", `f.yaml:20:19: callee is root, but a runbook for mechanism unknown has none; allowed: a service by name`},
-	{"mechanism_unknown_kind", `f.yaml:17:17: kind scale needs to know what is at fault; allowed: retry_budget, queue_bound, breaker, timeout, shed`},
+	{"mechanism_unknown_kind", `f.yaml:17:17: kind drain needs to know what is at fault; allowed: retry_budget, queue_bound, breaker, timeout, shed, scale`},
 	{"mechanism_unknown_risk", `f.yaml:12:9: risk is low, but nobody knows what is at fault; allowed: medium, high`},
 	{"mechanism_unknown_root", `f.yaml:20:18: expression speaks of the root, which a runbook for mechanism unknown does not have; allowed: affected, entries, fleet, or a service by name`},
 	{"mechanisms_shape", `f.yaml:10:17: mechanisms is text; allowed: a list`},

@@ -191,10 +191,12 @@ func (d *drawing) trouble() {
 	}
 }
 
+// benign writes what must hurt nobody: a rush that is small, a good version,
+// measurements that are missing.
 func (d *drawing) benign() {
 	switch d.Below(4) {
 	case 0:
-		fmt.Fprintf(&d.text, "at 2m load users %.2f over=%s for 3m benign\n", d.Between(1.02, 1.08), d.at(20, 60))
+		fmt.Fprintf(&d.text, "at 2m load users %.2f over=%s for 3m\n", d.Between(1.02, 1.08), d.at(20, 60))
 	case 1:
 		fmt.Fprintf(&d.text, "at 2m deploy %s version=v2 share=100%% over=60s benign\n", d.any().name)
 	case 2:
