@@ -140,17 +140,24 @@ func (g *Gate) Clear(q Question, decided *sre.Decision, approval *sre.Approval) 
 	}
 	yes := approval != nil && approval.Response == sre.Approved && approval.Decision == decided.ID &&
 		approval.Role.Rank() >= g.policy.approverOf(q).Rank()
+	need, have := g.policy.Approvals.Of(q.Plan), 0
+	if yes {
+		have = people(approval)
+	}
+	enough := have >= need
 	age, lasts := time.Duration(0), g.approvalLasts(q.Plan)
 	if yes {
 		age = q.Now.Sub(approval.At)
 	}
-	if yes && age <= lasts {
+	if yes && enough && age <= lasts {
 		c.by = approval.By
 	}
 	switch {
 	case fresh.Stance == sre.Act:
 	case !yes:
 		return Clearance{}, fresh, fmt.Errorf("%w: %s", ErrNotApproved, against(fresh, sre.Ask))
+	case !enough:
+		return Clearance{}, fresh, fmt.Errorf("%w: %d of %d", ErrMoreNeeded, have, need)
 	case age > lasts:
 		return Clearance{}, fresh, fmt.Errorf("%w: the approval is %s old, it held for %s", ErrStale, age, lasts)
 	}

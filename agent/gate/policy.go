@@ -40,6 +40,8 @@ type Policy struct {
 	// Autonomy bounds the agent by kind, service and runbook: the first rule that
 	// is about an action decides, below the mode.
 	Autonomy []Autonomy `yaml:"autonomy"`
+	// Approvals is how many people must approve, by the plan's risk.
+	Approvals Approvals `yaml:"approvals"`
 	// Freezes are times in which the agent does not act alone.
 	Freezes []Freeze `yaml:"freezes"`
 	// Budgets bound what may be in force at once, by kind, service and time.
@@ -115,6 +117,7 @@ func (p Policy) Validate() sre.Faults {
 // validateRules returns what is wrong with the lists of rules.
 func (p Policy) validateRules() sre.Faults {
 	var f sre.Faults
+	f.Under("approvals", p.Approvals.validate())
 	for i, rule := range p.Autonomy {
 		f.Under(sre.Item("autonomy", i), rule.validate())
 	}

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -209,6 +210,22 @@ func TestWhatAllowsLessSaysWhatWouldChangeIt(t *testing.T) {
 	for _, r := range New(p).Decide(q).Reasons {
 		if (r.Allows == sre.Act) != (r.Change == "") {
 			t.Errorf("%s allows %s and would change if %q", r.Guard, r.Allows, r.Change)
+		}
+	}
+}
+
+func TestTwoPeopleAreTwoPeople(t *testing.T) {
+	p, q := openPolicy(), easyQuestion()
+	p.Mode, p.Approvals = sre.Ask, Approvals{Low: 2}
+	g := New(p)
+	d := g.Decide(q)
+	for _, c := range []struct {
+		with []string
+		want error
+	}{{nil, ErrMoreNeeded}, {[]string{"ann"}, ErrMoreNeeded}, {[]string{""}, ErrMoreNeeded}, {[]string{"bob"}, nil}} {
+		yes := &sre.Approval{Decision: d.ID, Response: sre.Approved, By: "ann", Role: sre.Approver, At: q.Now, Need: 1, With: c.with}
+		if _, _, err := g.Clear(q, &d, yes); !errors.Is(err, c.want) {
+			t.Errorf("with %q: %v, want %v", c.with, err, c.want)
 		}
 	}
 }
