@@ -141,7 +141,7 @@ func incomplete(inc *sre.Incident) string {
 // of it was recorded. A yes without its transition is asked again.
 func (b *book) answered(r sre.Record) {
 	inc, ok := b.incidents[r.IncidentID]
-	if ok && r.Approval.Response == sre.Rejected && inc.State == sre.AwaitingApproval && r.Approval.Decision == inc.Decision.ID {
+	if ok && (r.Approval.Response == sre.Rejected || r.Approval.Partial()) && inc.State == sre.AwaitingApproval && r.Approval.Decision == inc.Decision.ID {
 		approval := *r.Approval
 		inc.Approval = &approval
 	}

@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"github.com/sreagent/sreagent/agent/gate"
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -136,7 +138,15 @@ func (a *Agent) hearApproval(t *turn, inc *sre.Incident, in sre.Input) {
 	}
 	inc.Step = step // the one that may start now, not when the question was put
 	approval := a.approval(t, in, sre.Approved)
+	if why := a.second(inc, approval); why != "" {
+		a.answer(t, in, false, why)
+		return
+	}
 	clearance, _, err := a.gate.Clear(a.question(t, inc), inc.Decision, approval)
+	if errors.Is(err, gate.ErrMoreNeeded) {
+		a.halfway(t, inc, in, approval)
+		return
+	}
 	if err != nil {
 		a.answer(t, in, false, err.Error())
 		return

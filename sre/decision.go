@@ -95,7 +95,14 @@ type Approval struct {
 	Role     Role      `json:"role"`
 	At       time.Time `json:"at"`
 	Comment  string    `json:"comment,omitempty"`
+	// Need is how many people must approve where one is not enough, and With are
+	// those who had before By did.
+	Need int      `json:"need,omitempty"`
+	With []string `json:"with,omitempty"`
 }
+
+// Partial reports whether more people have to approve.
+func (a Approval) Partial() bool { return a.Response == Approved && len(a.With)+1 < a.Need }
 
 // Permit is the trail's copy of a permission that the gate minted. It records;
 // it opens nothing: what the executor takes is agent.Permit, which cannot be

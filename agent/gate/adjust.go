@@ -3,7 +3,6 @@ package gate
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/sreagent/sreagent/sre"
@@ -64,9 +63,19 @@ func (g *Gate) mayTighten(q Question, m sre.Mitigation) error {
 		return fmt.Errorf("%w: the policy's mode is %s, and no human approved it", ErrNotAllowed, g.policy.Mode)
 	}
 	for _, name := range []string{m.Action.Target.Service, m.Action.Target.Callee} {
-		if name != "" && slices.Contains(g.policy.Protected, name) {
+		if matches(g.policy.Protected, name) {
 			return fmt.Errorf("%w: %s is protected, and no human approved it", ErrNotAllowed, name)
 		}
+	}
+	if f := g.policy.frozenBy(q.Now, m.Action); len(f) > 0 {
+		return fmt.Errorf("%w: frozen by %q, and no human approved it: %s", ErrNotAllowed, f[0].Name, f[0].Reason)
+	}
+	runbook := ""
+	if q.Plan != nil {
+		runbook = q.Plan.Runbook
+	}
+	if stance, rule := g.policy.autonomyOf(runbook, m.Action); stance != sre.Act {
+		return fmt.Errorf("%w: rule %d of policy.autonomy says %s, and no human approved it", ErrNotAllowed, rule, stance)
 	}
 	return nil
 }

@@ -53,10 +53,14 @@ type Held struct {
 // Gate decides and mints permits. It is immutable.
 type Gate struct {
 	policy Policy
+	guards []guard
 }
 
 // New returns the gate of a policy.
-func New(p Policy) *Gate { return &Gate{policy: p} }
+func New(p Policy) *Gate {
+	p.calendar = newCalendar(p)
+	return &Gate{policy: p, guards: guards}
+}
 
 // Policy returns the mandate in force.
 func (g *Gate) Policy() Policy { return g.policy }
@@ -78,7 +82,7 @@ func (g *Gate) Decide(q Question) sre.Decision {
 	if q.Plan != nil {
 		d.Runbook = q.Plan.Runbook
 	}
-	for _, guard := range guards {
+	for _, guard := range g.guards {
 		reason := guard.weigh(g.policy, q)
 		reason.Guard = guard.name
 		d.Reasons = append(d.Reasons, reason)
@@ -138,18 +142,25 @@ func (g *Gate) Clear(q Question, decided *sre.Decision, approval *sre.Approval) 
 		return c, fresh, nil
 	}
 	yes := approval != nil && approval.Response == sre.Approved && approval.Decision == decided.ID &&
-		approval.Role.Rank() >= sre.Approver.Rank()
+		approval.Role.Rank() >= g.policy.approverOf(q).Rank()
+	need, have := g.policy.Approvals.Of(q.Plan), 0
+	if yes {
+		have = people(approval)
+	}
+	enough := have >= need
 	age, lasts := time.Duration(0), g.approvalLasts(q.Plan)
 	if yes {
 		age = q.Now.Sub(approval.At)
 	}
-	if yes && age <= lasts {
+	if yes && enough && age <= lasts {
 		c.by = approval.By
 	}
 	switch {
 	case fresh.Stance == sre.Act:
 	case !yes:
 		return Clearance{}, fresh, fmt.Errorf("%w: %s", ErrNotApproved, against(fresh, sre.Ask))
+	case !enough:
+		return Clearance{}, fresh, fmt.Errorf("%w: %d of %d", ErrMoreNeeded, have, need)
 	case age > lasts:
 		return Clearance{}, fresh, fmt.Errorf("%w: the approval is %s old, it held for %s", ErrStale, age, lasts)
 	}

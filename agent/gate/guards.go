@@ -21,11 +21,13 @@ const guardFreshness = "freshness"
 // guards are weighed in this order; the order is that of the explanation only.
 var guards = []guard{
 	{"mode", weighMode},
+	{"autonomy", weighAutonomy},
 	{"source", weighSource},
 	{"warm_up", weighWarmUp},
 	{guardFreshness, weighFreshness},
 	{"data_quality", weighDataQuality},
 	{"pause", weighPause},
+	{"freeze", weighFreeze},
 	{"plan", weighPlan},
 	{"precondition", weighPrecondition},
 	{"lock", weighLock},
@@ -34,6 +36,7 @@ var guards = []guard{
 	{"protected", weighProtected},
 	{"blast_radius", weighBlast},
 	{"in_force", weighInForce},
+	{"budget", weighBudgets},
 	{"rate", weighRate},
 	{"recurrence", weighRecurrence},
 }
@@ -42,24 +45,33 @@ func reason(allows sre.Stance, format string, args ...any) sre.Reason {
 	return sre.Reason{Allows: allows, Text: fmt.Sprintf(format, args...)}
 }
 
+// less is a reason that allows less than act, with what would change it.
+func less(allows sre.Stance, change, format string, args ...any) sre.Reason {
+	r := reason(allows, format, args...)
+	if allows != sre.Act {
+		r.Change = change
+	}
+	return r
+}
+
 func weighMode(p Policy, q Question) sre.Reason {
 	text := "the policy's mode is " + string(p.Mode)
 	if q.Simulated {
 		text += ", dry run"
 	}
-	return reason(p.Mode, "%s", text)
+	return less(p.Mode, "policy.mode is raised", "%s", text)
 }
 
 func weighSource(_ Policy, q Question) sre.Reason {
 	if !q.SourceUp {
-		return reason(sre.Watch, "the metric store does not answer")
+		return less(sre.Watch, "the metric store answers", "the metric store does not answer")
 	}
 	return reason(sre.Act, "the metric store answers")
 }
 
 func weighWarmUp(_ Policy, q Question) sre.Reason {
 	if !(q.WarmUp >= 1) {
-		return reason(sre.Ask, "baselines are %.0f %% warm", 100*q.WarmUp)
+		return less(sre.Ask, "the baselines are warm", "baselines are %.0f %% warm", 100*q.WarmUp)
 	}
 	return reason(sre.Act, "baselines are warm")
 }
@@ -67,7 +79,7 @@ func weighWarmUp(_ Policy, q Question) sre.Reason {
 func weighFreshness(p Policy, q Question) sre.Reason {
 	age, limit := q.Now.Sub(q.Incident.Diagnosis.At), time.Duration(p.EvidenceMaxAge)
 	if age > limit || age < 0 {
-		return reason(sre.Watch, "the evidence is %s old, at most %s is acted on", age.Round(time.Second), limit)
+		return less(sre.Watch, "the incident is seen again", "the evidence is %s old, at most %s is acted on", age.Round(time.Second), limit)
 	}
 	return reason(sre.Act, "the evidence is %s old", age.Round(time.Second))
 }
@@ -75,7 +87,7 @@ func weighFreshness(p Policy, q Question) sre.Reason {
 func weighDataQuality(p Policy, q Question) sre.Reason {
 	have := q.Incident.Diagnosis.DataQuality
 	if !(have >= p.MinDataQuality) {
-		return reason(sre.Watch, "%.0f %% of the needed readings are fresh, %.0f %% are required", 100*have, 100*p.MinDataQuality)
+		return less(sre.Watch, "more of the needed readings are fresh", "%.0f %% of the needed readings are fresh, %.0f %% are required", 100*have, 100*p.MinDataQuality)
 	}
 	return reason(sre.Act, "%.0f %% of the needed readings are fresh", 100*have)
 }
@@ -85,16 +97,16 @@ func weighPause(_ Policy, q Question) sre.Reason {
 		return reason(sre.Act, "nobody has paused the agent")
 	}
 	p := q.Pauses[0]
-	return reason(sre.Watch, "paused by %s since %s: %s", p.By, p.Since.UTC().Format(time.DateTime), p.Reason)
+	return less(sre.Watch, "every pause is taken back", "paused by %s since %s: %s", p.By, p.Since.UTC().Format(time.DateTime), p.Reason)
 }
 
 func weighPlan(_ Policy, q Question) sre.Reason {
 	if q.Plan == nil || len(q.Plan.Steps) == 0 {
-		return reason(sre.Watch, "no runbook fits")
+		return less(sre.Watch, "a runbook fits", "no runbook fits")
 	}
 	for _, s := range q.Plan.Steps {
 		if !s.Reversible {
-			return reason(sre.Ask, "step %q cannot be undone", s.Name)
+			return less(sre.Ask, "a human approves", "step %q cannot be undone", s.Name)
 		}
 	}
 	return reason(sre.Act, "runbook %s fits and every step can be undone", q.Plan.Runbook)
@@ -102,7 +114,7 @@ func weighPlan(_ Policy, q Question) sre.Reason {
 
 func weighPrecondition(_ Policy, q Question) sre.Reason {
 	if q.Blocked != "" {
-		return reason(sre.Watch, "%s", q.Blocked)
+		return less(sre.Watch, "the step's precondition holds", "%s", q.Blocked)
 	}
 	return reason(sre.Act, "the next step may start")
 }
@@ -113,7 +125,7 @@ func weighLock(_ Policy, q Question) sre.Reason {
 	}
 	for _, a := range actions(q) {
 		if holder, taken := conflict(q, a); taken {
-			return reason(sre.Watch, "%s on %s is held by incident %s", a.Kind, a.Target, holder)
+			return less(sre.Watch, "the other incident lets the lever go", "%s on %s is held by incident %s", a.Kind, a.Target, holder)
 		}
 	}
 	return reason(sre.Act, "no other incident holds the levers")
@@ -128,14 +140,14 @@ func weighConfidence(p Policy, q Question) sre.Reason {
 	case c.Lower >= need:
 		return reason(sre.Act, "confidence %.2f, at least %.2f (%s); %.2f is needed to act alone", c.P, c.Lower, c.Basis, need)
 	case c.Lower >= p.Thresholds.Ask:
-		return reason(sre.Ask, "confidence %.2f, at least %.2f (%s); %.2f is needed to act alone", c.P, c.Lower, c.Basis, need)
+		return less(sre.Ask, fmt.Sprintf("the lower bound reaches %.2f", need), "confidence %.2f, at least %.2f (%s); %.2f is needed to act alone", c.P, c.Lower, c.Basis, need)
 	}
-	return reason(sre.Watch, "confidence %.2f, at least %.2f (%s); %.2f is needed to ask", c.P, c.Lower, c.Basis, p.Thresholds.Ask)
+	return less(sre.Watch, fmt.Sprintf("the lower bound reaches %.2f", p.Thresholds.Ask), "confidence %.2f, at least %.2f (%s); %.2f is needed to ask", c.P, c.Lower, c.Basis, p.Thresholds.Ask)
 }
 
 func weighRisk(_ Policy, q Question) sre.Reason {
 	if q.Plan == nil || q.Plan.Risk == sre.HighRisk {
-		return reason(sre.Ask, "the plan is of high risk")
+		return less(sre.Ask, "a human approves", "the plan is of high risk")
 	}
 	return reason(sre.Act, "the plan is of %s risk", q.Plan.Risk)
 }
@@ -144,17 +156,17 @@ func weighProtected(p Policy, q Question) sre.Reason {
 	var hit []string
 	for _, a := range actions(q) {
 		for _, name := range []string{a.Target.Service, a.Target.Callee} {
-			if slices.Contains(p.Protected, name) && !slices.Contains(hit, name) {
+			if matches(p.Protected, name) && !slices.Contains(hit, name) {
 				hit = append(hit, name)
 			}
 		}
 	}
 	if len(hit) > 0 {
-		return reason(sre.Ask, "protected: %s", strings.Join(hit, ", "))
+		return less(sre.Ask, "a human approves", "protected: %s", strings.Join(hit, ", "))
 	}
 	for _, a := range actions(q) {
 		if needsPerson(q.Levers, a.Target) {
-			return reason(sre.Ask, "%s moves %s only with a person behind it", a.Target.Lever, a.Target.Name)
+			return less(sre.Ask, "a human approves", "%s moves %s only with a person behind it", a.Target.Lever, a.Target.Name)
 		}
 	}
 	return reason(sre.Act, "no protected service is touched")
@@ -176,7 +188,7 @@ func weighBlast(p Policy, q Question) sre.Reason {
 	text := fmt.Sprintf("%.0f %% of entry traffic and %d services stand behind it; %.0f %% and %d are allowed alone",
 		100*b.EntryShare, len(b.Services), p.BlastRadius.Percent, p.BlastRadius.Number)
 	if !(100*b.EntryShare <= p.BlastRadius.Percent) || len(b.Services) > p.BlastRadius.Number {
-		return reason(sre.Ask, "%s", text)
+		return less(sre.Ask, "less traffic or fewer services stand behind it, or a human approves", "%s", text)
 	}
 	return reason(sre.Act, "%s", text)
 }
@@ -192,7 +204,7 @@ func weighInForce(p Policy, q Question) sre.Reason {
 	allowed := p.InForce.Of(q.Services)
 	text := fmt.Sprintf("%d services would have a mitigation in force; %d of %d are allowed", len(touched), allowed, q.Services)
 	if len(touched) > allowed {
-		return reason(sre.Ask, "%s", text)
+		return less(sre.Ask, "a mitigation elsewhere ends, or a human approves", "%s", text)
 	}
 	return reason(sre.Act, "%s", text)
 }
@@ -201,14 +213,14 @@ func weighRate(p Policy, q Question) sre.Reason {
 	wanted := len(actions(q))
 	text := fmt.Sprintf("%d actions in the last hour and %d wanted; %d are allowed", q.LastHour, wanted, p.ActionsPerHour)
 	if q.LastHour+wanted > p.ActionsPerHour {
-		return reason(sre.Ask, "%s", text)
+		return less(sre.Ask, "an hour passes with fewer actions, or a human approves", "%s", text)
 	}
 	return reason(sre.Act, "%s", text)
 }
 
 func weighRecurrence(p Policy, q Question) sre.Reason {
 	if q.Incident.Recurrences > p.MaxRecurrences {
-		return reason(sre.Ask, "the trouble came back %d times", q.Incident.Recurrences)
+		return less(sre.Ask, "a human approves", "the trouble came back %d times", q.Incident.Recurrences)
 	}
 	return reason(sre.Act, "the trouble came back %d times", q.Incident.Recurrences)
 }

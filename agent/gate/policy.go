@@ -35,8 +35,19 @@ type Policy struct {
 	// MaxRecurrences is how often an incident may come back before a human is
 	// asked again.
 	MaxRecurrences int `yaml:"max_recurrences"`
-	// Protected names services on which the agent always asks.
+	// Protected names services on which the agent always asks, by name or glob.
 	Protected []string `yaml:"protected"`
+	// Autonomy bounds the agent by kind, service and runbook: the first rule that
+	// is about an action decides, below the mode.
+	Autonomy []Autonomy `yaml:"autonomy"`
+	// Approvals is how many people must approve, by the plan's risk.
+	Approvals Approvals `yaml:"approvals"`
+	// Freezes are times in which the agent does not act alone.
+	Freezes []Freeze `yaml:"freezes"`
+	// Budgets bound what may be in force at once, by kind, service and time.
+	Budgets []Budget `yaml:"budgets"`
+
+	calendar *calendar // of Freezes and Budgets, understood by New
 }
 
 // Thresholds are lower bounds of confidence, 0 to 1.
@@ -90,26 +101,42 @@ func (p Policy) Validate() sre.Faults {
 	}
 	positive("evidence_max_age", p.EvidenceMaxAge)
 	positive("approval_timeout", p.ApprovalTimeout)
-	limit := func(path string, l sre.Limit) {
-		if !(l.Percent >= 0 && l.Percent <= 100) {
-			f.Add(path+".percent", fmt.Sprintf("%v is not a percentage", l.Percent), "0 to 100")
-		}
-		if l.Number < 0 {
-			f.Add(path+".number", fmt.Sprintf("%d is negative", l.Number), "0 or more")
-		}
-	}
-	limit("in_force", p.InForce)
-	limit("blast_radius", p.BlastRadius)
+	f.Under("in_force", limitFaults(p.InForce))
+	f.Under("blast_radius", limitFaults(p.BlastRadius))
 	if p.ActionsPerHour < 0 {
 		f.Add("actions_per_hour", fmt.Sprintf("%d is negative", p.ActionsPerHour), "0 or more")
 	}
 	if p.MaxRecurrences < 0 {
 		f.Add("max_recurrences", fmt.Sprintf("%d is negative", p.MaxRecurrences), "0 or more")
 	}
-	for i, name := range p.Protected {
-		if name == "" {
-			f.Add(sre.Item("protected", i), "empty service name", "a service name")
-		}
+	f.Under("", patterns("protected", p.Protected))
+	f.Under("", p.validateRules())
+	return f
+}
+
+// validateRules returns what is wrong with the lists of rules.
+func (p Policy) validateRules() sre.Faults {
+	var f sre.Faults
+	f.Under("approvals", p.Approvals.validate())
+	for i, rule := range p.Autonomy {
+		f.Under(sre.Item("autonomy", i), rule.validate())
+	}
+	for i, freeze := range p.Freezes {
+		f.Under(sre.Item("freezes", i), freeze.validate())
+	}
+	for i, budget := range p.Budgets {
+		f.Under(sre.Item("budgets", i), budget.validate())
+	}
+	return f
+}
+
+func limitFaults(l sre.Limit) sre.Faults {
+	var f sre.Faults
+	if !(l.Percent >= 0 && l.Percent <= 100) {
+		f.Add("percent", fmt.Sprintf("%v is not a percentage", l.Percent), "0 to 100")
+	}
+	if l.Number < 0 {
+		f.Add("number", fmt.Sprintf("%d is negative", l.Number), "0 or more")
 	}
 	return f
 }

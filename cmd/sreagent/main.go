@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // freezes and budgets name time zones, and a slim image has none
 
 	"github.com/alecthomas/kingpin/v2"
 	"github.com/prometheus/common/version"
