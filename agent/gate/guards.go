@@ -36,6 +36,7 @@ var guards = []guard{
 	{"in_force", weighInForce},
 	{"rate", weighRate},
 	{"recurrence", weighRecurrence},
+	{"arbitration", weighArbitration},
 }
 
 func reason(allows sre.Stance, format string, args ...any) sre.Reason {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/sreagent/sreagent/agent/arbiter"
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -37,6 +38,8 @@ type Policy struct {
 	MaxRecurrences int `yaml:"max_recurrences"`
 	// Protected names services on which the agent always asks.
 	Protected []string `yaml:"protected"`
+	// Arbitration bounds what the agent does where others write too.
+	Arbitration arbiter.Policy `yaml:"arbitration"`
 }
 
 // Thresholds are lower bounds of confidence, 0 to 1.
@@ -59,6 +62,7 @@ func DefaultPolicy() Policy {
 		BlastRadius:     sre.Limit{Percent: 50, Number: 20},
 		ActionsPerHour:  20,
 		MaxRecurrences:  1,
+		Arbitration:     arbiter.DefaultPolicy(),
 	}
 }
 
@@ -111,5 +115,6 @@ func (p Policy) Validate() sre.Faults {
 			f.Add(sre.Item("protected", i), "empty service name", "a service name")
 		}
 	}
+	f.Under("arbitration", p.Arbitration.Validate())
 	return f
 }
