@@ -16,9 +16,10 @@ func (a *Agent) arbitrate(t *turn, inc *sre.Incident, held []gate.Held) sre.Reas
 	if inc.Plan == nil || inc.Order != nil {
 		return sre.Reason{}
 	}
+	step, wanted := upNext(inc)
 	c := arbiter.Case{
 		Now: t.now, Incident: inc.ID, Cause: inc.Plan.Cause,
-		Wanted: upNext(inc), Held: a.claims(held), Structural: structuralSteps(inc),
+		Step: step, Wanted: wanted, Held: a.claims(held), Structural: structuralSteps(inc),
 	}
 	if t.snap != nil {
 		c.Graph = t.snap.Graph
@@ -27,19 +28,19 @@ func (a *Agent) arbitrate(t *turn, inc *sre.Incident, held []gate.Held) sre.Reas
 }
 
 // upNext are the actions, not started yet, of the first step that has some.
-func upNext(inc *sre.Incident) []sre.Action {
-	for _, step := range inc.Plan.Steps[min(inc.Step, len(inc.Plan.Steps)):] {
+func upNext(inc *sre.Incident) (int, []sre.Action) {
+	for i := inc.Step; i < len(inc.Plan.Steps); i++ {
 		var out []sre.Action
-		for _, action := range step.Actions {
+		for _, action := range inc.Plan.Steps[i].Actions {
 			if m := find(inc, action.ID); m == nil || m.Phase == sre.NotStarted {
 				out = append(out, action)
 			}
 		}
 		if len(out) > 0 {
-			return out
+			return i, out
 		}
 	}
-	return nil
+	return inc.Step, nil
 }
 
 // structuralSteps counts the steps with a structural action that an incident has
@@ -64,7 +65,7 @@ func (a *Agent) claims(held []gate.Held) []arbiter.Claim {
 			for i := range inc.Mitigations {
 				m := &inc.Mitigations[i]
 				if m.Phase.Live() && m.Action.Kind == h.Kind && m.Action.Target == h.Target {
-					claim.Since, claim.Until = m.AppliedAt, m.RenewTill
+					claim.Step, claim.Since, claim.Until = m.Step, m.AppliedAt, m.RenewTill
 				}
 			}
 		}

@@ -10,6 +10,7 @@ import (
 // Claim is a knob that is, or may be, moved for an incident.
 type Claim struct {
 	Incident string
+	Step     int // of its plan
 	Knob
 	Since, Until time.Time // zero where not known
 }
@@ -19,6 +20,7 @@ type Case struct {
 	Now        time.Time
 	Incident   string
 	Cause      string
+	Step       int          // that would start next
 	Wanted     []sre.Action // of the step that would start next
 	Held       []Claim      // by all incidents
 	Structural int          // structural steps that this incident has already seen
@@ -133,22 +135,22 @@ func structural(p Policy, _ *Ledger, c Case) (sre.Reason, bool) {
 func concurrent(p Policy, _ *Ledger, c Case) (sre.Reason, bool) {
 	type group struct {
 		incident string
-		kind     sre.ActionKind
+		step     int
 	}
 	groups := map[group]bool{}
 	for _, h := range c.Held {
-		groups[group{h.Incident, h.Kind}] = true
+		groups[group{h.Incident, h.Step}] = true
 	}
 	before := len(groups)
-	for _, a := range c.Wanted {
-		groups[group{c.Incident, a.Kind}] = true
+	if len(c.Wanted) > 0 {
+		groups[group{c.Incident, c.Step}] = true
 	}
 	if len(groups) <= p.Concurrent || len(groups) == before {
 		return sre.Reason{}, false
 	}
 	return sre.Reason{
 		Allows: sre.Ask,
-		Text:   fmt.Sprintf("%d actions would be in force at once; %d are allowed", len(groups), p.Concurrent),
+		Text:   fmt.Sprintf("%d steps would be in force at once; %d are allowed", len(groups), p.Concurrent),
 		Change: "a person says yes, or one of them is lifted",
 	}, true
 }

@@ -22,7 +22,8 @@ type Policy struct {
 	// Structural bounds the structural steps that one incident may see without a
 	// person.
 	Structural int `yaml:"structural"`
-	// Concurrent bounds the kinds of action in force at once, counted by incident.
+	// Concurrent bounds the steps in force at once, over all incidents; a step on many
+	// services is one.
 	Concurrent int `yaml:"concurrent"`
 }
 
