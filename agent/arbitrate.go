@@ -16,10 +16,9 @@ func (a *Agent) arbitrate(t *turn, inc *sre.Incident, held []gate.Held) sre.Reas
 	if inc.Plan == nil || inc.Order != nil {
 		return sre.Reason{}
 	}
-	step, wanted := upNext(inc)
 	c := arbiter.Case{
 		Now: t.now, Incident: inc.ID, Cause: inc.Plan.Cause,
-		Step: step, Wanted: wanted, Held: a.claims(held), Structural: structuralSteps(inc),
+		Wanted: upNext(inc), Held: a.claims(held), Structural: structuralSteps(inc),
 	}
 	if t.snap != nil {
 		c.Graph = t.snap.Graph
@@ -28,7 +27,7 @@ func (a *Agent) arbitrate(t *turn, inc *sre.Incident, held []gate.Held) sre.Reas
 }
 
 // upNext are the actions, not started yet, of the first step that has some.
-func upNext(inc *sre.Incident) (int, []sre.Action) {
+func upNext(inc *sre.Incident) []sre.Action {
 	for i := inc.Step; i < len(inc.Plan.Steps); i++ {
 		var out []sre.Action
 		for _, action := range inc.Plan.Steps[i].Actions {
@@ -37,10 +36,10 @@ func upNext(inc *sre.Incident) (int, []sre.Action) {
 			}
 		}
 		if len(out) > 0 {
-			return i, out
+			return out
 		}
 	}
-	return inc.Step, nil
+	return nil
 }
 
 // structuralSteps counts the steps with a structural action that an incident has

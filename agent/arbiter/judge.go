@@ -20,7 +20,6 @@ type Case struct {
 	Now        time.Time
 	Incident   string
 	Cause      string
-	Step       int          // that would start next
 	Wanted     []sre.Action // of the step that would start next
 	Held       []Claim      // by all incidents
 	Structural int          // structural steps that this incident has already seen
@@ -132,6 +131,8 @@ func structural(p Policy, _ *Ledger, c Case) (sre.Reason, bool) {
 	return sre.Reason{}, false
 }
 
+// concurrent bounds what starts, not what goes on: to stop a cure half-way leaves
+// a state that nobody planned.
 func concurrent(p Policy, _ *Ledger, c Case) (sre.Reason, bool) {
 	type group struct {
 		incident string
@@ -139,18 +140,17 @@ func concurrent(p Policy, _ *Ledger, c Case) (sre.Reason, bool) {
 	}
 	groups := map[group]bool{}
 	for _, h := range c.Held {
+		if h.Incident == c.Incident {
+			return sre.Reason{}, false
+		}
 		groups[group{h.Incident, h.Step}] = true
 	}
-	before := len(groups)
-	if len(c.Wanted) > 0 {
-		groups[group{c.Incident, c.Step}] = true
-	}
-	if len(groups) <= p.Concurrent || len(groups) == before {
+	if len(c.Wanted) == 0 || len(groups) < p.Concurrent {
 		return sre.Reason{}, false
 	}
 	return sre.Reason{
 		Allows: sre.Ask,
-		Text:   fmt.Sprintf("%d steps would be in force at once; %d are allowed", len(groups), p.Concurrent),
+		Text:   fmt.Sprintf("%d steps would be in force at once; %d are allowed", len(groups)+1, p.Concurrent),
 		Change: "a person says yes, or one of them is lifted",
 	}, true
 }

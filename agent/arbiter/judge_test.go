@@ -70,6 +70,11 @@ func TestEachRuleCanStopIt(t *testing.T) {
 		"another knob on the path": {func(_ *Ledger, c *Case) { c.Held = []Claim{{Incident: "j", Knob: Knob{sre.RetryBudget, on("web")}}} }, sre.Act, ""},
 		"second structural":        {func(_ *Ledger, c *Case) { c.Wanted[0].Kind, c.Structural = sre.Rollback, 1 }, sre.Ask, "structural step 2"},
 		"first structural":         {func(_ *Ledger, c *Case) { c.Wanted[0].Kind = sre.Rollback }, sre.Act, ""},
+		"too many, under way": {func(_ *Ledger, c *Case) {
+			for _, i := range []string{"i", "x", "y", "z"} {
+				c.Held = append(c.Held, Claim{Incident: i, Knob: Knob{sre.Breaker, on("news")}})
+			}
+		}, sre.Act, ""},
 		"too many": {func(_ *Ledger, c *Case) {
 			for _, i := range []string{"x", "y", "z"} {
 				c.Held = append(c.Held, Claim{Incident: i, Knob: Knob{sre.Breaker, on("news")}})
