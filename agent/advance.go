@@ -419,6 +419,7 @@ func (a *Agent) question(t *turn, inc *sre.Incident) gate.Question {
 			q.LastHour++
 		}
 	}
+	q.Arbitration = a.arbitrate(t, inc, q.Held)
 	if inc.Plan != nil && (inc.State == sre.Planned || inc.State == sre.AwaitingApproval) {
 		_, q.Blocked = a.startable(t, inc, 0)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sreagent/sreagent/agent/arbiter"
 	"github.com/sreagent/sreagent/agent/gate"
 	"github.com/sreagent/sreagent/sre"
 )
@@ -31,6 +32,7 @@ type book struct {
 	unsettled map[string]bool // actions to probe: in flight when the last agent ended, or run out
 	doubts    map[string]int  // probes in a row that did not settle an action
 	seq       uint64          // of directives within this epoch
+	ledger    *arbiter.Ledger // of other writers, and of cures that did not help
 }
 
 func newBook() *book {
@@ -40,6 +42,7 @@ func newBook() *book {
 		told:      map[string]sre.Notice{},
 		unsettled: map[string]bool{},
 		doubts:    map[string]int{},
+		ledger:    arbiter.NewLedger(),
 	}
 }
 
@@ -88,6 +91,7 @@ func (a *Agent) fold(r sre.Record) error {
 		b.result(r)
 	case sre.RecordOutcome:
 		a.mind.experience.Learn(*r.Outcome)
+		b.came(b.incidents[r.IncidentID], r.Outcome.Outcome, r.At)
 	case sre.RecordNotice:
 		b.told[r.Notice.Incident] = *r.Notice
 	case sre.RecordSource, sre.RecordDecision, sre.RecordStop:
@@ -206,6 +210,7 @@ func (b *book) result(r sre.Record) {
 		return
 	}
 	if m := find(inc, r.Result.Action); m != nil {
+		b.overwritten(m, *r.Result, r.At)
 		settle(inc, m, *r.Result, r.At)
 	}
 }

@@ -142,6 +142,11 @@ func gone(s sre.TargetState) (sre.Phase, string) {
 // result notes what is known of a lever and moves the mitigation.
 func (a *Agent) result(t *turn, inc *sre.Incident, m *sre.Mitigation, r sre.ResultRecord) {
 	arrived := r.Phase == sre.InEffect && m.Phase != sre.InEffect
+	if a.book.overwritten(m, r, t.now) {
+		r.Err += fmt.Sprintf(" (before %v, ours %v, theirs %v); it is left alone for %s",
+			m.Before, m.Action.Params, r.State.Current, time.Duration(a.gate.Policy().Arbitration.Freeze))
+		a.meter.foreign.WithLabelValues(string(m.Action.Kind)).Inc()
+	}
 	settle(inc, m, r, t.now)
 	a.note(t, sre.Record{Kind: sre.RecordResult, IncidentID: inc.ID, Result: &r})
 	a.meter.action(m.Action.Kind, r)

@@ -98,6 +98,7 @@ func notice(inc *sre.Incident) (sre.Notice, bool) {
 			n.Text += fmt.Sprintf(" %d mitigations are in force and will be taken back under this number.", held)
 		}
 	}
+	n.Text += takenOver(inc)
 	return n, inc.Severity.Rank() >= sre.Warning.Rank()
 }
 

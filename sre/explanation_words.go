@@ -150,6 +150,7 @@ var guardRemedies = map[string]string{
 	"blast_radius": "a smaller reach, or a higher policy.blast_radius",
 	"in_force":     "fewer mitigations in force, or a higher policy.in_force",
 	"rate":         "fewer actions in the last hour, or a higher policy.actions_per_hour",
+	"arbitration":  "the end of the freeze, the path given back, a cure that has not failed here, or a person's yes",
 	"recurrence":   "a cure that lasts: it came back too often to be cured alone again",
 }
 

@@ -29,18 +29,19 @@ var (
 
 // Question is everything that a decision rests on. The gate reads nothing else.
 type Question struct {
-	Now       time.Time
-	Incident  *sre.Incident
-	Plan      *sre.Plan
-	SourceUp  bool
-	WarmUp    float64     // 0 to 1
-	Services  int         // size of the fleet
-	Pauses    []sre.Pause // reasons to start nothing new
-	Held      []Held      // levers that are, or may be, moved, by all incidents
-	LastHour  int         // new mitigations in the last hour
-	Levers    []sre.Capability
-	Blocked   string // why no step of the plan may start now; empty when one may
-	Simulated bool   // dry run: shown in the decision, decided in the executor
+	Now         time.Time
+	Incident    *sre.Incident
+	Plan        *sre.Plan
+	SourceUp    bool
+	WarmUp      float64     // 0 to 1
+	Services    int         // size of the fleet
+	Pauses      []sre.Pause // reasons to start nothing new
+	Held        []Held      // levers that are, or may be, moved, by all incidents
+	LastHour    int         // new mitigations in the last hour
+	Levers      []sre.Capability
+	Blocked     string     // why no step of the plan may start now; empty when one may
+	Arbitration sre.Reason // what the arbiter allows; empty where it was not asked
+	Simulated   bool       // dry run: shown in the decision, decided in the executor
 }
 
 // Held is one lever that is, or may be, moved, and for which incident.

@@ -70,6 +70,7 @@ func TestEachGuardCanStopIt(t *testing.T) {
 			p.InForce = sre.Limit{Percent: 100, Number: 0}
 			q.Incident.Mitigations = []sre.Mitigation{{Action: q.Plan.Steps[0].Actions[0]}}
 		}, sre.Ask},
+		{"arbitration", func(_ *Policy, q *Question) { q.Arbitration = sre.Reason{Allows: sre.Watch, Text: "theirs"} }, sre.Watch},
 		{"recurrence", func(_ *Policy, q *Question) { q.Incident.Recurrences = 2 }, sre.Ask},
 	}
 	if d := New(openPolicy()).Decide(easyQuestion()); d.Stance != sre.Act {

@@ -39,6 +39,7 @@ var guards = []guard{
 	{"budget", weighBudgets},
 	{"rate", weighRate},
 	{"recurrence", weighRecurrence},
+	{"arbitration", weighArbitration},
 }
 
 func reason(allows sre.Stance, format string, args ...any) sre.Reason {

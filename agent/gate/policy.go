@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/sreagent/sreagent/agent/arbiter"
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -47,6 +48,9 @@ type Policy struct {
 	// Budgets bound what may be in force at once, by kind, service and time.
 	Budgets []Budget `yaml:"budgets"`
 
+	// Arbitration bounds what the agent does where others write too.
+	Arbitration arbiter.Policy `yaml:"arbitration"`
+
 	calendar *calendar // of Freezes and Budgets, understood by New
 }
 
@@ -70,6 +74,7 @@ func DefaultPolicy() Policy {
 		BlastRadius:     sre.Limit{Percent: 50, Number: 20},
 		ActionsPerHour:  20,
 		MaxRecurrences:  1,
+		Arbitration:     arbiter.DefaultPolicy(),
 	}
 }
 
@@ -118,6 +123,7 @@ func (p Policy) Validate() sre.Faults {
 func (p Policy) validateRules() sre.Faults {
 	var f sre.Faults
 	f.Under("approvals", p.Approvals.validate())
+	f.Under("arbitration", p.Arbitration.Validate())
 	for i, rule := range p.Autonomy {
 		f.Under(sre.Item("autonomy", i), rule.validate())
 	}

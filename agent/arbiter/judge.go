@@ -1,0 +1,156 @@
+package arbiter
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/sreagent/sreagent/sre"
+)
+
+// Claim is a knob that is, or may be, moved for an incident.
+type Claim struct {
+	Incident string
+	Step     int // of its plan
+	Knob
+	Since, Until time.Time // zero where not known
+}
+
+// Case is what the agent would like to do, and what is in force.
+type Case struct {
+	Now        time.Time
+	Incident   string
+	Cause      string
+	Wanted     []sre.Action // of the step that would start next
+	Held       []Claim      // by all incidents
+	Structural int          // structural steps that this incident has already seen
+	Graph      *sre.Graph   // nil: paths cannot be judged
+}
+
+// Judge says the most that arbitration allows. The first rule that speaks
+// against the case gives the reason.
+func Judge(p Policy, l *Ledger, c Case) sre.Reason {
+	for _, rule := range []func(Policy, *Ledger, Case) (sre.Reason, bool){frozen, ineffective, samePath, structural, concurrent} {
+		if r, against := rule(p, l, c); against {
+			return r
+		}
+	}
+	return sre.Reason{Allows: sre.Act, Text: "no other writer, and no cure that failed before"}
+}
+
+func clock(t time.Time) string { return t.UTC().Format(time.DateTime) }
+
+func frozen(p Policy, l *Ledger, c Case) (sre.Reason, bool) {
+	for _, a := range c.Wanted {
+		f, until, yes := l.Frozen(p, Knob{a.Kind, a.Target}, c.Now)
+		if !yes {
+			continue
+		}
+		by := f.By
+		if by == "" {
+			by = "somebody else"
+		}
+		return sre.Reason{
+			Allows: sre.Watch,
+			Text: fmt.Sprintf("%s on %s was moved by %s at %s (before %v, ours %v, theirs %v): it is theirs until %s",
+				a.Kind, a.Target, by, clock(f.At), f.Old, f.Ours, f.Theirs, clock(until)),
+			Change: "the freeze ends " + clock(until),
+		}, true
+	}
+	return sre.Reason{}, false
+}
+
+func ineffective(p Policy, l *Ledger, c Case) (sre.Reason, bool) {
+	for _, a := range c.Wanted {
+		n, leaves := l.Failures(p, Cure{c.Cause, Knob{a.Kind, a.Target}}, c.Now)
+		if n < p.Ineffective {
+			continue
+		}
+		return sre.Reason{
+			Allows: sre.Ask,
+			Text: fmt.Sprintf("%s on %s did not help %s %d times within %s; %d are allowed",
+				a.Kind, a.Target, c.Cause, n, time.Duration(p.Window), p.Ineffective),
+			Change: "a person says yes, or the oldest of them leaves the window at " + clock(leaves),
+		}, true
+	}
+	return sre.Reason{}, false
+}
+
+// samePath keeps two incidents from capping one path twice: what passes the
+// first cap is capped again by the second, and both were set as if alone.
+func samePath(_ Policy, _ *Ledger, c Case) (sre.Reason, bool) {
+	if c.Graph == nil {
+		return sre.Reason{}, false
+	}
+	for _, a := range c.Wanted {
+		for _, h := range c.Held {
+			if h.Incident == c.Incident || a.Kind != sre.Shed || h.Kind != sre.Shed || !inSeries(c.Graph, a.Target, h.Target) {
+				continue
+			}
+			text := fmt.Sprintf("%s on %s and %s on %s would cap one path twice; incident %s holds it", a.Kind, a.Target, h.Kind, h.Target, h.Incident)
+			if !h.Since.IsZero() {
+				text += fmt.Sprintf(" since %s until %s at the latest", clock(h.Since), clock(h.Until))
+			}
+			return sre.Reason{Allows: sre.Watch, Text: text, Change: "incident " + h.Incident + " gives the path back"}, true
+		}
+	}
+	return sre.Reason{}, false
+}
+
+func inSeries(g *sre.Graph, x, y sre.Target) bool {
+	if x.Service == y.Service {
+		return x.Callee == y.Callee || x.Callee == "" || y.Callee == ""
+	}
+	i, ok := g.Index(x.Service)
+	j, known := g.Index(y.Service)
+	if !ok || !known {
+		return false
+	}
+	for _, up := range g.Upstream(i) {
+		if up == j {
+			return true
+		}
+	}
+	for _, up := range g.Upstream(j) {
+		if up == i {
+			return true
+		}
+	}
+	return false
+}
+
+func structural(p Policy, _ *Ledger, c Case) (sre.Reason, bool) {
+	for _, a := range c.Wanted {
+		if a.Kind.Structural() && c.Structural >= p.Structural {
+			return sre.Reason{
+				Allows: sre.Ask,
+				Text:   fmt.Sprintf("%s would be structural step %d of this incident; %d is allowed alone", a.Kind, c.Structural+1, p.Structural),
+				Change: "a person says yes",
+			}, true
+		}
+	}
+	return sre.Reason{}, false
+}
+
+// concurrent bounds what starts, not what goes on: to stop a cure half-way leaves
+// a state that nobody planned.
+func concurrent(p Policy, _ *Ledger, c Case) (sre.Reason, bool) {
+	type group struct {
+		incident string
+		step     int
+	}
+	groups := map[group]bool{}
+	for _, h := range c.Held {
+		if h.Incident == c.Incident {
+			return sre.Reason{}, false
+		}
+		groups[group{h.Incident, h.Step}] = true
+	}
+	if len(c.Wanted) == 0 || len(groups) < p.Concurrent {
+		return sre.Reason{}, false
+	}
+	return sre.Reason{
+		Allows: sre.Ask,
+		Text:   fmt.Sprintf("%d steps would be in force at once; %d are allowed", len(groups)+1, p.Concurrent),
+		Change: "a person says yes, or one of them is lifted",
+	}, true
+}

@@ -1,0 +1,57 @@
+package arbiter
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/common/model"
+
+	"github.com/sreagent/sreagent/sre"
+)
+
+// Policy is the `policy.arbitration` section of the configuration.
+type Policy struct {
+	// Freeze is how long the agent leaves a knob alone after somebody else has
+	// moved it.
+	Freeze model.Duration `yaml:"freeze"`
+	// Ineffective is how often a cure may fail to help the same cause within
+	// Window before it is not tried again.
+	Ineffective int `yaml:"ineffective"`
+	// Window is how long a cure that did not help is remembered.
+	Window model.Duration `yaml:"window"`
+	// Structural bounds the structural steps that one incident may see without a
+	// person.
+	Structural int `yaml:"structural"`
+	// Concurrent bounds the steps in force at once, over all incidents; a step on many
+	// services is one.
+	Concurrent int `yaml:"concurrent"`
+}
+
+// DefaultPolicy returns limits that suit a fleet in which people and autoscalers
+// also write.
+func DefaultPolicy() Policy {
+	return Policy{
+		Freeze: model.Duration(30 * time.Minute), Ineffective: 2, Window: model.Duration(24 * time.Hour),
+		Structural: 1, Concurrent: 3,
+	}
+}
+
+// Validate returns what is wrong with the section.
+func (p Policy) Validate() sre.Faults {
+	var f sre.Faults
+	if p.Freeze < 0 {
+		f.Add("freeze", fmt.Sprintf("%s is negative", p.Freeze), "0s or longer")
+	}
+	if p.Window <= 0 {
+		f.Add("window", fmt.Sprintf("%s is not positive", p.Window), "a duration above 0, such as 24h")
+	}
+	for _, c := range []struct {
+		path string
+		n    int
+	}{{"ineffective", p.Ineffective}, {"structural", p.Structural}, {"concurrent", p.Concurrent}} {
+		if c.n < 1 {
+			f.Add(c.path, fmt.Sprintf("%d is below 1", c.n), "1 or more")
+		}
+	}
+	return f
+}

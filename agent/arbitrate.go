@@ -1,0 +1,117 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sreagent/sreagent/agent/arbiter"
+	"github.com/sreagent/sreagent/agent/gate"
+	"github.com/sreagent/sreagent/sre"
+)
+
+// arbitrate asks the arbiter about the step of a plan that would start next.
+// Orders of people do not come here: they go before the agent.
+func (a *Agent) arbitrate(t *turn, inc *sre.Incident, held []gate.Held) sre.Reason {
+	if inc.Plan == nil || inc.Order != nil {
+		return sre.Reason{}
+	}
+	c := arbiter.Case{
+		Now: t.now, Incident: inc.ID, Cause: inc.Plan.Cause,
+		Wanted: upNext(inc), Held: a.claims(held), Structural: structuralSteps(inc),
+	}
+	if t.snap != nil {
+		c.Graph = t.snap.Graph
+	}
+	return arbiter.Judge(a.gate.Policy().Arbitration, a.book.ledger, c)
+}
+
+// upNext are the actions, not started yet, of the first step that has some.
+func upNext(inc *sre.Incident) []sre.Action {
+	for i := inc.Step; i < len(inc.Plan.Steps); i++ {
+		var out []sre.Action
+		for _, action := range inc.Plan.Steps[i].Actions {
+			if m := find(inc, action.ID); m == nil || m.Phase == sre.NotStarted {
+				out = append(out, action)
+			}
+		}
+		if len(out) > 0 {
+			return out
+		}
+	}
+	return nil
+}
+
+// structuralSteps counts the steps with a structural action that an incident has
+// seen, plans that were given up included. One step on many services is one.
+func structuralSteps(inc *sre.Incident) int {
+	seen := map[string]bool{}
+	for i := range inc.Mitigations {
+		m := &inc.Mitigations[i]
+		if m.Action.Kind.Structural() && !m.AppliedAt.IsZero() {
+			seen[m.Action.ID[:max(0, strings.LastIndexByte(m.Action.ID, '.'))]] = true // incident, attempt and step
+		}
+	}
+	return len(seen)
+}
+
+// claims adds to what is held since when and until when it is.
+func (a *Agent) claims(held []gate.Held) []arbiter.Claim {
+	out := make([]arbiter.Claim, 0, len(held))
+	for _, h := range held {
+		claim := arbiter.Claim{Incident: h.Incident, Knob: arbiter.Knob{Kind: h.Kind, Target: h.Target}}
+		if inc := a.book.incidents[h.Incident]; inc != nil {
+			for i := range inc.Mitigations {
+				m := &inc.Mitigations[i]
+				if m.Phase.Live() && m.Action.Kind == h.Kind && m.Action.Target == h.Target {
+					claim.Step, claim.Since, claim.Until = m.Step, m.AppliedAt, m.RenewTill
+				}
+			}
+		}
+		out = append(out, claim)
+	}
+	return out
+}
+
+// overwritten notes a knob that somebody else has moved. What another action of
+// the agent's took over is not foreign. It reports whether it was.
+func (b *book) overwritten(m *sre.Mitigation, r sre.ResultRecord, at time.Time) bool {
+	if r.Phase != sre.Released || !r.State.Foreign {
+		return false
+	}
+	for _, inc := range b.incidents {
+		if r.State.Owner != "" && find(inc, r.State.Owner) != nil {
+			return false
+		}
+	}
+	b.ledger.Overwritten(arbiter.Knob{Kind: m.Action.Kind, Target: m.Action.Target}, arbiter.Foreign{
+		At: at, By: r.State.Owner, Old: m.Before, Ours: m.Action.Params, Theirs: r.State.Current,
+	})
+	return true
+}
+
+// came notes for the ledger what the actions of a plan came to.
+func (b *book) came(inc *sre.Incident, o sre.Outcome, at time.Time) {
+	if inc == nil || inc.Plan == nil || inc.Order != nil {
+		return
+	}
+	for _, step := range inc.Plan.Steps {
+		for _, action := range step.Actions {
+			if m := find(inc, action.ID); m == nil || m.AppliedAt.IsZero() {
+				continue
+			}
+			b.ledger.Came(arbiter.Cure{Cause: inc.Plan.Cause, Knob: arbiter.Knob{Kind: action.Kind, Target: action.Target}}, o, at)
+		}
+	}
+}
+
+// takenOver words the levers of an incident that somebody else has moved.
+func takenOver(inc *sre.Incident) string {
+	text := ""
+	for i := range inc.Mitigations {
+		if m := &inc.Mitigations[i]; m.Phase == sre.Released && m.Err != "" {
+			text += fmt.Sprintf("\n%s on %s: %s", m.Action.Kind, m.Action.Target, m.Err)
+		}
+	}
+	return text
+}
