@@ -11,6 +11,20 @@ type Confidence struct {
 	P     float64 `json:"p"`     // the estimate
 	Lower float64 `json:"lower"` // 10 % quantile of the posterior: the figure that decisions use
 	Basis string  `json:"basis"` // "7 of 8 similar, data 92 % fresh"
+
+	Raw     float64  `json:"raw,omitempty"`     // P before calibration; what calibration is fitted on
+	Class   string   `json:"class,omitempty"`   // of the service at the cause: entry, middle or leaf
+	Abstain string   `json:"abstain,omitempty"` // why a person must decide, however high P is; empty where none must
+	Factors []Factor `json:"factors,omitempty"` // how P came about, in the order of the arithmetic
+}
+
+// Factor is one step on the way to a confidence: its value and the estimate
+// after it.
+type Factor struct {
+	Name  string  `json:"name"`  // diagnosis, experience, data, novelty, calibration, drift
+	Value float64 `json:"value"` // of the factor itself, 0 to 1
+	After float64 `json:"after"` // the estimate once it is taken into account
+	Text  string  `json:"text"`  // what it did, in words
 }
 
 // Hypothesis is one candidate cause with its probability. An empty Service
