@@ -15,6 +15,7 @@ const (
 	isotonicFrom = 1000 // labels from which steps replace Platt's curve
 	ownSteps     = 100  // labels of one mechanism before it has steps of its own
 	labelHalf    = 400  // labels after which one counts half: the world moves on
+	flattest     = 0.05 // slope of a curve below which it is not believed
 	towardsSame  = 5    // labels that "leave it as it is" weighs in Platt's fit
 )
 
@@ -38,11 +39,16 @@ type calibrator struct {
 	labels  []label // oldest first, at most window and refitEvery
 	learned uint64  // labels ever
 	fitted  uint64  // labels ever at the time of the fit in force
-	slope   float64 // of Platt's curve in log odds
-	offset  float64
+	curve   curve   // of all labels
+	curves  map[sre.Mechanism]curve
 	all     []stair
 	own     map[sre.Mechanism][]stair
 }
+
+// curve is Platt's: a slope and an offset in log odds.
+type curve struct{ slope, offset float64 }
+
+func (c curve) of(raw float64) float64 { return sigmoid(c.slope*logit(raw) + c.offset) }
 
 // stair is one level of an isotonic fit: from X on the answer is Y.
 type stair struct{ x, y float64 }
@@ -72,15 +78,19 @@ func (c *calibrator) fit(labels []label) {
 		}
 		count[l.Mechanism]++
 	}
-	c.slope, c.offset = platt(points)
-	c.all, c.own = nil, nil
-	if len(labels) < isotonicFrom {
-		return
+	c.curve, c.curves = platt(points, curve{slope: 1}), map[sre.Mechanism]curve{}
+	c.all, c.own = nil, map[sre.Mechanism][]stair{}
+	late := len(labels) >= isotonicFrom
+	if late {
+		c.all = stairs(points)
 	}
-	c.all, c.own = stairs(points), map[sre.Mechanism][]stair{}
 	for m, n := range count {
-		if n >= ownSteps {
-			c.own[m] = stairs(slices.DeleteFunc(slices.Clone(points), func(p point) bool { return p.of != m }))
+		mine := slices.DeleteFunc(slices.Clone(points), func(p point) bool { return p.of != m })
+		switch {
+		case late && n >= ownSteps:
+			c.own[m] = stairs(mine)
+		case !late:
+			c.curves[m] = platt(mine, c.curve)
 		}
 	}
 }
@@ -91,7 +101,11 @@ func (c *calibrator) of(raw float64, m sre.Mechanism) float64 {
 	case c.fitted == 0:
 		return raw
 	case c.all == nil:
-		return sigmoid(c.slope*logit(raw) + c.offset)
+		p := c.curve.of(raw)
+		if own, known := c.curves[m]; known {
+			p = (p + own.of(raw)) / 2
+		}
+		return p
 	}
 	p := climb(c.all, raw)
 	if own := c.own[m]; own != nil {
@@ -116,13 +130,13 @@ type point struct {
 }
 
 // platt fits P = 1/(1+exp(-(a*logit(x)+b))) by Newton's method (Platt, 1999),
-// held near a = 1 and b = 0 by a few labels' worth so that a handful of labels
+// held near another curve by a few labels' worth so that a handful of labels
 // in a row cannot turn the scale over. The slope stays positive: a calibration
 // may flatten what the estimate says, never turn it round.
-func platt(points []point) (a, b float64) {
-	a = 1
+func platt(points []point, near curve) curve {
+	a, b := near.slope, near.offset
 	for range 30 {
-		ga, gb := towardsSame*(a-1), towardsSame*b
+		ga, gb := towardsSame*(a-near.slope), towardsSame*(b-near.offset)
 		haa, hab, hbb := float64(towardsSame), 0.0, float64(towardsSame)
 		for _, p := range points {
 			x := min(max(logit(p.x), -5), 5) // a single sure miss must not rule the fit
@@ -139,10 +153,10 @@ func platt(points []point) (a, b float64) {
 			break
 		}
 	}
-	if !(a > 0.05) || math.IsNaN(b) || math.IsInf(b, 0) {
-		return 0.05, 0
+	if !(a >= flattest) || math.IsInf(a, 0) || math.IsNaN(b) || math.IsInf(b, 0) {
+		return near
 	}
-	return a, b
+	return curve{a, b}
 }
 
 // stairs is the isotonic regression of y on x by pooling adjacent violators

@@ -56,7 +56,7 @@ type experience struct {
 // Confidence answers a question. P is the probability that the diagnosis holds
 // and the runbook then helps; Lower takes the 10 % quantile of what experience
 // says about the runbook in place of its mean. Poor data and a situation unlike
-// any seen pull P towards the base rate, and Lower down to it; Lower never rises
+// any seen pull P towards the base rate, Lower and what is new only ever down to it; Lower never rises
 // for want of data. What such estimates have been worth corrects both at the
 // end. Values that are not numbers count as 0.
 func (l *Learner) Confidence(q Question) sre.Confidence {
@@ -65,11 +65,14 @@ func (l *Learner) Confidence(q Question) sre.Confidence {
 	mean, low := a/(a+b), quantile(a, b)
 	diagnosis, quality, near := unit(q.Probability), unit(q.DataQuality), l.familiarity(q, e)
 	joint := diagnosis * mean
-	raw := l.pull(joint, quality*near)
+	raw := l.estranged(l.pull(joint, quality), near)
 	p := l.scores.of(raw, q.Mechanism)
-	least := l.scores.of(l.pullDown(diagnosis*min(low, mean), quality*near), q.Mechanism)
+	if near < 1 {
+		p = min(p, raw) // what was seen never speaks for what was not
+	}
+	least := l.scores.of(l.estranged(l.pullDown(diagnosis*min(low, mean), quality), near), q.Mechanism)
 	return sre.Confidence{
-		P: p, Lower: min(least, p), Basis: l.basis(q, e), Raw: raw, Class: q.Class, Abstain: l.abstain(q, e, near),
+		P: p, Lower: min(least, p), Basis: l.basis(q, e), Raw: raw, Class: q.Class, Abstain: l.abstain(q, near),
 		Factors: l.factors(q, mean, quality, near, joint, raw, p),
 	}
 }
@@ -80,6 +83,12 @@ func (l *Learner) pull(p, trust float64) float64 { return shrink(p, l.cfg.BaseRa
 // pullDown shrinks a lower bound, which want of data never raises.
 func (l *Learner) pullDown(p, trust float64) float64 {
 	return shrink(p, min(l.cfg.BaseRate, p), trust)
+}
+
+// estranged lowers an estimate for want of anything like it: towards the base
+// rate, and where that is no lower, towards half of itself.
+func (l *Learner) estranged(p, near float64) float64 {
+	return shrink(p, min(l.cfg.BaseRate, p/2), near)
 }
 
 // recall adds up what was learned, each outcome weighed by its age in days and

@@ -20,17 +20,16 @@ func (l *Learner) familiarity(q Question, e experience) float64 {
 	return math.Exp(-2 / farAway)
 }
 
-// abstain says why a person must decide. Want of runs alone is no reason where
-// simulated ones stand in for them.
-func (l *Learner) abstain(q Question, e experience, near float64) string {
+// abstain says why a person must decide, however low the policy's floor. Want
+// of runs alone is no such reason: Lower says it, and it is below every floor
+// that policy has by default.
+func (l *Learner) abstain(q Question, near float64) string {
 	switch {
 	case near < 1:
 		return fmt.Sprintf("nothing like %s was ever seen", q.Mechanism)
 	case l.Drifted(q.Runbook, q.Mechanism):
 		return fmt.Sprintf("%s has lately helped less against %s than predicted; %d more outcomes must be seen",
 			q.Runbook, q.Mechanism, l.drifts[pair{q.Runbook, q.Mechanism}].Left)
-	case e.seen[1].runs() == 0 && l.cfg.Priors[q.Runbook].Runs == 0:
-		return fmt.Sprintf("%s was never used against %s, not even simulated", q.Runbook, q.Mechanism)
 	}
 	return ""
 }
@@ -43,7 +42,7 @@ func (l *Learner) factors(q Question, mean, quality, near, joint, raw, p float64
 		{Name: "diagnosis", Value: diagnosis, After: diagnosis, Text: "how likely the cause is the one that the plan is for"},
 		{Name: "experience", Value: mean, After: joint, Text: "how often the runbook helps here when it is"},
 		{Name: "data", Value: quality, After: seen, Text: fmt.Sprintf("share of fresh readings; the rest pulls towards the base rate %.2f", l.cfg.BaseRate)},
-		{Name: "novelty", Value: 1 - near, After: raw, Text: "how unlike all that was seen the situation is; it pulls the same way"},
+		{Name: "novelty", Value: 1 - near, After: raw, Text: "how unlike all that was seen the situation is; it pulls the same way, never up"},
 		{Name: "calibration", Value: p, After: p, Text: fmt.Sprintf("what such estimates were worth (%s, %d labels)", l.scores.method(), l.scores.fitted)},
 	}
 }

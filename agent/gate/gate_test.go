@@ -68,6 +68,7 @@ func TestEachGuardCanStopIt(t *testing.T) {
 			p.InForce = sre.Limit{Percent: 100, Number: 0}
 			q.Incident.Mitigations = []sre.Mitigation{{Action: q.Plan.Steps[0].Actions[0]}}
 		}, sre.Ask},
+		{"abstention", func(_ *Policy, q *Question) { q.Incident.Confidence.Abstain = "nothing like it was ever seen" }, sre.Ask},
 		{"recurrence", func(_ *Policy, q *Question) { q.Incident.Recurrences = 2 }, sre.Ask},
 	}
 	if d := New(openPolicy()).Decide(easyQuestion()); d.Stance != sre.Act {
