@@ -18,6 +18,20 @@ type Confidence struct {
 	Factors []Factor `json:"factors,omitempty"` // how P came about, in the order of the arithmetic
 }
 
+// Known reports whether anything was estimated at all.
+func (c Confidence) Known() bool { return c.P != 0 || c.Lower != 0 || c.Basis != "" }
+
+// finite is the confidence with figures that JSON can hold.
+func (c Confidence) finite() Confidence {
+	c.P, c.Lower, c.Raw = Finite(c.P), Finite(c.Lower), Finite(c.Raw)
+	c.Factors = slices.Clone(c.Factors)
+	for i := range c.Factors {
+		f := &c.Factors[i]
+		f.Value, f.After = Finite(f.Value), Finite(f.After)
+	}
+	return c
+}
+
 // Factor is one step on the way to a confidence: its value and the estimate
 // after it.
 type Factor struct {
