@@ -394,10 +394,14 @@ func (a *Agent) startable(t *turn, inc *sre.Incident, from int) (step int, block
 func (a *Agent) confidence(t *turn, inc *sre.Incident) sre.Confidence {
 	top := inc.Diagnosis.Top()
 	c := a.mind.experience.Confidence(learner.Question{
-		Runbook: inc.Plan.Runbook, Mechanism: top.Mechanism, Service: top.Service,
+		Runbook: inc.Plan.Runbook, Mechanism: top.Mechanism, Service: top.Service, Class: class(t.snap, top.Service),
 		Probability: top.Probability, DataQuality: inc.Diagnosis.DataQuality, At: t.now,
 	})
-	c.P, c.Lower = sre.Finite(c.P), sre.Finite(c.Lower)
+	c.P, c.Lower, c.Raw = sre.Finite(c.P), sre.Finite(c.Lower), sre.Finite(c.Raw)
+	for i := range c.Factors {
+		f := &c.Factors[i]
+		f.Value, f.After = sre.Finite(f.Value), sre.Finite(f.After)
+	}
 	inc.Against = top.Mechanism
 	return c
 }

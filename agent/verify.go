@@ -314,6 +314,7 @@ func (a *Agent) learn(t *turn, inc *sre.Incident, o sre.Outcome) {
 	r := sre.OutcomeRecord{
 		Runbook: inc.Plan.Runbook, Mechanism: inc.Against, Service: inc.Plan.Cause,
 		Outcome: o, At: t.now, Predicted: inc.Confidence.P,
+		Raw: inc.Confidence.Raw, Class: inc.Confidence.Class,
 	}
 	a.book.came(inc, o, t.now)
 	a.note(t, sre.Record{Kind: sre.RecordOutcome, IncidentID: inc.ID, Outcome: &r})

@@ -31,6 +31,7 @@ type Question struct {
 	Runbook     string
 	Mechanism   sre.Mechanism
 	Service     string
+	Class       string  // of the service: entry, middle or leaf; may be empty
 	Probability float64 // of the diagnosis, 0 to 1
 	DataQuality float64 // share of the needed readings that are fresh, 0 to 1
 	At          time.Time
@@ -41,33 +42,58 @@ type counts struct {
 	success, failure float64
 }
 
-// experience is what is known at the three levels, from the widest to the
-// narrowest: the runbook, the runbook against a mechanism, and that at a
-// service.
+// levels is how many steps lead from the widest experience to the narrowest:
+// the runbook, the runbook against a mechanism, that at a class of services,
+// and that at one service.
+const levels = 4
+
+// experience is what is known at each level.
 type experience struct {
-	decayed [3]counts
-	seen    [3]tally
+	decayed [levels]counts
+	seen    [levels]tally
 }
 
 // Confidence answers a question. P is the probability that the diagnosis holds
 // and the runbook then helps; Lower takes the 10 % quantile of what experience
-// says about the runbook in place of its mean. Poor data pulls P towards the
-// base rate, and Lower down to it; Lower never rises for want of data. Values
-// that are not numbers count as 0.
+// says about the runbook in place of its mean. Poor data and a situation unlike
+// any seen pull P towards the base rate, Lower and what is new only ever down to it; Lower never rises
+// for want of data. What such estimates have been worth corrects both at the
+// end. Values that are not numbers count as 0.
 func (l *Learner) Confidence(q Question) sre.Confidence {
 	e := l.recall(q)
-	a, b := l.posterior(q.Runbook, e)
+	a, b := l.posterior(q, e)
 	mean, low := a/(a+b), quantile(a, b)
-	diagnosis, quality := unit(q.Probability), unit(q.DataQuality)
-	p := shrink(diagnosis*mean, l.cfg.BaseRate, quality)
-	raw := diagnosis * min(low, mean)
-	lower := shrink(raw, min(l.cfg.BaseRate, raw), quality)
-	return sre.Confidence{P: p, Lower: min(lower, p), Basis: l.basis(q, e)}
+	diagnosis, quality, near := unit(q.Probability), unit(q.DataQuality), l.familiarity(q, e)
+	joint := diagnosis * mean
+	raw := l.estranged(l.pull(joint, quality), near)
+	p := l.scores.of(raw, q.Mechanism)
+	if near < 1 {
+		p = min(p, raw) // what was seen never speaks for what was not
+	}
+	least := l.scores.of(l.estranged(l.pullDown(diagnosis*min(low, mean), quality), near), q.Mechanism)
+	return sre.Confidence{
+		P: p, Lower: min(least, p), Basis: l.basis(q, e), Raw: raw, Class: q.Class, Abstain: l.abstain(q, near),
+		Factors: l.factors(q, mean, quality, near, joint, raw, p),
+	}
 }
 
-// recall adds up what was learned, each outcome weighed by its age in days.
-// Outcomes from after the question count as of today: a clock that was set back
-// must not make them weigh more.
+// pull shrinks to the base rate.
+func (l *Learner) pull(p, trust float64) float64 { return shrink(p, l.cfg.BaseRate, trust) }
+
+// pullDown shrinks a lower bound, which want of data never raises.
+func (l *Learner) pullDown(p, trust float64) float64 {
+	return shrink(p, min(l.cfg.BaseRate, p), trust)
+}
+
+// estranged lowers an estimate for want of anything like it: towards the base
+// rate, and where that is no lower, towards half of itself.
+func (l *Learner) estranged(p, near float64) float64 {
+	return shrink(p, min(l.cfg.BaseRate, p/2), near)
+}
+
+// recall adds up what was learned, each outcome weighed by its age in days and
+// by the drifts found since. Outcomes from after the question count as of today:
+// a clock that was set back must not make them weigh more.
 func (l *Learner) recall(q Question) experience {
 	var e experience
 	today := day(q.At.Unix())
@@ -76,17 +102,15 @@ func (l *Learner) recall(q Question) experience {
 		if p.runbook != q.Runbook {
 			continue
 		}
-		levels := 1
-		if p.mechanism == q.Mechanism {
-			levels = 2
-			if p.service == q.Service {
-				levels = 3
-			}
-		}
+		fits := [levels]bool{true, p.mechanism == q.Mechanism, p.mechanism == q.Mechanism && p.class == q.Class, p.mechanism == q.Mechanism && p.service == q.Service}
+		changed := l.drifts[pair{p.runbook, p.mechanism}]
 		for _, on := range slices.Sorted(maps.Keys(l.counts[p])) {
 			t := l.counts[p][on]
-			weight := math.Exp2(-float64(max(today-on, 0)) / halfLife)
-			for level := range levels {
+			weight := math.Exp2(-float64(max(today-on, 0))/halfLife) * changed.aged(on)
+			for level, fit := range fits {
+				if !fit {
+					continue
+				}
 				e.decayed[level].success += weight * float64(t.success)
 				e.decayed[level].failure += weight * (float64(t.failure) + float64(t.unclear)/2)
 				e.seen[level] = e.seen[level].plus(t)
@@ -97,12 +121,15 @@ func (l *Learner) recall(q Question) experience {
 }
 
 // posterior walks down the levels: the mean of each one is worth kappa runs in
-// the next.
-func (l *Learner) posterior(runbook string, e experience) (a, b float64) {
-	prior := l.cfg.Priors[runbook]
+// the next. Where the class is not known there is no such level.
+func (l *Learner) posterior(q Question, e experience) (a, b float64) {
+	prior := l.cfg.Priors[q.Runbook]
 	a = jeffreys + prior.Successes + e.decayed[0].success
 	b = jeffreys + prior.Runs - prior.Successes + e.decayed[0].failure
-	for _, c := range e.decayed[1:] {
+	for level, c := range e.decayed {
+		if level == 0 || level == 2 && q.Class == "" {
+			continue
+		}
 		mean := inside(a / (a + b))
 		a = l.cfg.Kappa*mean + c.success
 		b = l.cfg.Kappa*(1-mean) + c.failure
@@ -143,7 +170,7 @@ func unit(v float64) float64 {
 // basis says in words what the figures rest on.
 func (l *Learner) basis(q Question, e experience) string {
 	var parts []string
-	switch wide, similar, here := e.seen[0], e.seen[1], e.seen[2]; {
+	switch wide, similar, here := e.seen[0], e.seen[1], e.seen[3]; {
 	case similar.runs() > 0:
 		s := fmt.Sprintf("%d of %d similar", similar.success, similar.runs())
 		if here.runs() > 0 && here != similar {

@@ -7,5 +7,7 @@
 //
 // Counts are kept as whole numbers per day, so the order in which outcomes
 // arrive cannot matter, and two agents that learned the same are equal byte for
-// byte. Read confidence.go for the arithmetic and learner.go for the counting.
+// byte; calibration and drift depend on the order of the trail. Read
+// confidence.go for the arithmetic, learner.go for the counting, calibration.go
+// and drift.go for what outcomes say of the predictions.
 package learner

@@ -26,6 +26,8 @@ const (
 type Learner struct {
 	cfg    Config
 	counts map[place]map[int64]tally // by day since 1970, in UTC
+	scores calibrator
+	drifts map[pair]*drift
 }
 
 // place is the narrowest situation that is told apart.
@@ -33,6 +35,7 @@ type place struct {
 	runbook   string
 	mechanism sre.Mechanism
 	service   string
+	class     string
 }
 
 // tally counts outcomes of one day. Whole numbers add up to the same in any
@@ -50,12 +53,14 @@ func (t tally) runs() uint64 { return t.success + t.failure + t.unclear }
 // New returns a learner without experience. The configuration must be valid.
 func New(cfg Config) *Learner {
 	cfg.Priors = maps.Clone(cfg.Priors)
-	return &Learner{cfg: cfg, counts: map[place]map[int64]tally{}}
+	return &Learner{cfg: cfg, counts: map[place]map[int64]tally{}, drifts: map[pair]*drift{}}
 }
 
 // Learn counts one outcome: improved is a success, unchanged and worsened are
 // failures, inconclusive and no data are half a failure and never a success. An
-// outcome that is not known yet, and one without a runbook, is passed over.
+// outcome that is not known yet, and one without a runbook, is passed over. The
+// counts do not depend on the order; calibration and drift do, and are fed in
+// the order of the trail.
 func (l *Learner) Learn(o sre.OutcomeRecord) {
 	var t tally
 	switch o.Outcome {
@@ -69,7 +74,8 @@ func (l *Learner) Learn(o sre.OutcomeRecord) {
 	if t == (tally{}) || o.Runbook == "" {
 		return
 	}
-	l.add(place{o.Runbook, o.Mechanism, o.Service}, day(o.At.Unix()), t)
+	l.add(place{o.Runbook, o.Mechanism, o.Service, o.Class}, day(o.At.Unix()), t)
+	l.score(o, t)
 }
 
 func (l *Learner) add(p place, on int64, t tally) {
@@ -96,19 +102,25 @@ func (l *Learner) places() []place {
 		return cmp.Or(
 			strings.Compare(a.runbook, b.runbook),
 			strings.Compare(string(a.mechanism), string(b.mechanism)),
-			strings.Compare(a.service, b.service))
+			strings.Compare(a.service, b.service),
+			strings.Compare(a.class, b.class))
 	})
 }
 
 type snapshotFile struct {
 	Version int            `json:"version"`
 	Counts  []snapshotLine `json:"counts"`
+	Labels  []label        `json:"labels,omitempty"` // oldest first
+	Learned uint64         `json:"learned,omitempty"`
+	Fit     uint64         `json:"fit,omitempty"` // labels behind the calibration in force
+	Drifts  []driftLine    `json:"drifts,omitempty"`
 }
 
 type snapshotLine struct {
 	Runbook   string        `json:"runbook"`
 	Mechanism sre.Mechanism `json:"mechanism"`
 	Service   string        `json:"service"`
+	Class     string        `json:"class,omitempty"`
 	Day       int64         `json:"day"` // since 1970-01-01, UTC
 	Success   uint64        `json:"success,omitempty"`
 	Failure   uint64        `json:"failure,omitempty"`
@@ -122,9 +134,10 @@ func (l *Learner) Snapshot() []byte {
 	for _, p := range l.places() {
 		for _, on := range slices.Sorted(maps.Keys(l.counts[p])) {
 			t := l.counts[p][on]
-			file.Counts = append(file.Counts, snapshotLine{p.runbook, p.mechanism, p.service, on, t.success, t.failure, t.unclear})
+			file.Counts = append(file.Counts, snapshotLine{p.runbook, p.mechanism, p.service, p.class, on, t.success, t.failure, t.unclear})
 		}
 	}
+	file.Labels, file.Learned, file.Fit, file.Drifts = l.scores.labels, l.scores.learned, l.scores.fitted, l.driftLines()
 	out, err := json.Marshal(file)
 	if err != nil {
 		panic("learner: snapshot: " + err.Error()) // strings and whole numbers always marshal
@@ -149,7 +162,7 @@ func (l *Learner) Restore(snapshot []byte) error {
 	}
 	fresh := New(l.cfg)
 	for i, line := range file.Counts {
-		p, t := place{line.Runbook, line.Mechanism, line.Service}, tally{line.Success, line.Failure, line.Unclear}
+		p, t := place{line.Runbook, line.Mechanism, line.Service, line.Class}, tally{line.Success, line.Failure, line.Unclear}
 		if _, twice := fresh.counts[p][line.Day]; twice || p.runbook == "" || t == (tally{}) {
 			return fmt.Errorf("restore learner: count %d is empty or given twice", i)
 		}
@@ -158,7 +171,10 @@ func (l *Learner) Restore(snapshot []byte) error {
 		}
 		fresh.add(p, line.Day, t)
 	}
-	l.counts = fresh.counts
+	if err := fresh.restoreScores(file); err != nil {
+		return fmt.Errorf("restore learner: %w", err)
+	}
+	l.counts, l.scores, l.drifts = fresh.counts, fresh.scores, fresh.drifts
 	return nil
 }
 

@@ -79,7 +79,7 @@ func suspicion(inc *sre.Incident) string {
 		return "none: " + inc.Order.Name + " was ordered by " + inc.Order.By
 	}
 	text := cause(inc.Diagnosis.Top())
-	if inc.Confidence == (sre.Confidence{}) {
+	if !inc.Confidence.Known() {
 		return text
 	}
 	return text + ", confidence " + share(inc.Confidence.Lower)

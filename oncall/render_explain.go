@@ -58,7 +58,7 @@ func (p *page) facts(e sre.Explanation, now time.Time) {
 	if e.Escalation != "" {
 		p.field("escalated", e.Escalation)
 	}
-	if c := e.Confidence; c != (sre.Confidence{}) {
+	if c := e.Confidence; c.Known() {
 		p.field("confidence", confidenceText(c))
 	}
 }

@@ -162,7 +162,7 @@ func Explain(v *View, incident string) (Explanation, bool) {
 	e.Headline = headline(inc)
 	e.Evidence = finiteEvidence(strongestEvidence(d))
 	e.Causes = finiteCauses(d.Hypotheses)
-	e.Confidence = Confidence{P: Finite(inc.Confidence.P), Lower: Finite(inc.Confidence.Lower), Basis: inc.Confidence.Basis}
+	e.Confidence = inc.Confidence.finite()
 	e.Affected = orNone(slices.Clone(d.Affected))
 	e.Blast = finiteBlast(d.Blast)
 	e.Signs = signsOf(v, inc)

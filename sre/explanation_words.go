@@ -145,6 +145,7 @@ var guardRemedies = map[string]string{
 	"precondition": "the condition of the runbook's next step",
 	"lock":         "the other incident's end: it holds the lever",
 	"confidence":   "more confidence: more or stronger evidence for one cause, or more cures of this kind that helped before",
+	"abstention":   "outcomes of this cure against this mechanism, first with a person's approval",
 	"risk":         "a cure of a lower risk class",
 	"protected":    "a cure that leaves the protected services alone",
 	"blast_radius": "a smaller reach, or a higher policy.blast_radius",

@@ -11,6 +11,34 @@ type Confidence struct {
 	P     float64 `json:"p"`     // the estimate
 	Lower float64 `json:"lower"` // 10 % quantile of the posterior: the figure that decisions use
 	Basis string  `json:"basis"` // "7 of 8 similar, data 92 % fresh"
+
+	Raw     float64  `json:"raw,omitempty"`     // P before calibration; what calibration is fitted on
+	Class   string   `json:"class,omitempty"`   // of the service at the cause: entry, middle or leaf
+	Abstain string   `json:"abstain,omitempty"` // why a person must decide, however high P is; empty where none must
+	Factors []Factor `json:"factors,omitempty"` // how P came about, in the order of the arithmetic
+}
+
+// Known reports whether anything was estimated at all.
+func (c Confidence) Known() bool { return c.P != 0 || c.Lower != 0 || c.Basis != "" }
+
+// finite is the confidence with figures that JSON can hold.
+func (c Confidence) finite() Confidence {
+	c.P, c.Lower, c.Raw = Finite(c.P), Finite(c.Lower), Finite(c.Raw)
+	c.Factors = slices.Clone(c.Factors)
+	for i := range c.Factors {
+		f := &c.Factors[i]
+		f.Value, f.After = Finite(f.Value), Finite(f.After)
+	}
+	return c
+}
+
+// Factor is one step on the way to a confidence: its value and the estimate
+// after it.
+type Factor struct {
+	Name  string  `json:"name"`  // diagnosis, experience, data, novelty, calibration, drift
+	Value float64 `json:"value"` // of the factor itself, 0 to 1
+	After float64 `json:"after"` // the estimate once it is taken into account
+	Text  string  `json:"text"`  // what it did, in words
 }
 
 // Hypothesis is one candidate cause with its probability. An empty Service

@@ -99,7 +99,9 @@ type OutcomeRecord struct {
 	Service   string    `json:"service"`
 	Outcome   Outcome   `json:"outcome"`
 	At        time.Time `json:"at"`
-	Predicted float64   `json:"predicted"` // the probability that was decided on
+	Predicted float64   `json:"predicted"`       // the probability that was decided on
+	Raw       float64   `json:"raw,omitempty"`   // that before calibration
+	Class     string    `json:"class,omitempty"` // of the service: entry, middle or leaf
 }
 
 // Notice is what people are told about an incident. Alert channels key on

@@ -32,6 +32,7 @@ var guards = []guard{
 	{"precondition", weighPrecondition},
 	{"lock", weighLock},
 	{"confidence", weighConfidence},
+	{"abstention", weighAbstention},
 	{"risk", weighRisk},
 	{"protected", weighProtected},
 	{"blast_radius", weighBlast},

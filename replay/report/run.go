@@ -191,7 +191,7 @@ func (s *story) detected(c clock) string {
 	if n := len(s.incidents); n > 1 {
 		text = "The agent opened " + itoa(n) + " incidents; number " + itoa(p.number) + " matters most: it was opened at " + where
 	}
-	if conf != (sre.Confidence{}) {
+	if conf.Known() {
 		text += " with " + percent(conf.P) + " confidence, at least " + percent(conf.Lower)
 	}
 	return text + "."

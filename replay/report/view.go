@@ -122,7 +122,7 @@ func (s *story) decisionView(c clock, i int, d decided) decisionView {
 		Incident: s.number(d.Incident), Runbook: name(d.Runbook),
 		P: percent(d.Confidence.P), Lower: percent(d.Confidence.Lower), Basis: sentence(d.Confidence.Basis),
 		PWidth: bar(d.Confidence.P), LowerWidth: bar(d.Confidence.Lower),
-		HasConfidence: d.Confidence != sre.Confidence{},
+		HasConfidence: d.Confidence.Known(),
 		Valid:         c.at(d.ValidUntil), Expires: c.at(d.ExpiresAt), Blast: blast(d.Blast),
 		Open: d.Stance != sre.Watch,
 	}
