@@ -142,7 +142,7 @@ func rejections(rejected []sre.Rejection) string {
 // rethink goes back to the drawing board when the cause is no longer the one
 // that the plan was made for.
 func (a *Agent) rethink(t *turn, inc *sre.Incident) bool {
-	if _, fresh := t.news[inc.ID]; !fresh || inc.Diagnosis.Top().Service == inc.Plan.Cause {
+	if _, fresh := t.news[inc.ID]; !fresh || inc.Plan.Anywhere || inc.Diagnosis.Top().Service == inc.Plan.Cause {
 		return false
 	}
 	inc.Decision, inc.Approval = nil, nil
@@ -248,9 +248,12 @@ func (a *Agent) enter(t *turn, inc *sre.Incident, e event, step int, p pass) boo
 	if ratio, known := ownTrouble(t, inc); known {
 		inc.OwnTrouble = ratio
 	}
+	a.resettle(t, inc, step, p)
 	for _, action := range inc.Plan.Steps[step].Actions {
-		if find(inc, action.ID) == nil {
+		if m := find(inc, action.ID); m == nil {
 			inc.Mitigations = append(inc.Mitigations, sre.Mitigation{Action: action, Step: step})
+		} else if m.Phase == sre.NotStarted {
+			m.Action = action // as it is settled now, not as it was shown
 		}
 	}
 	began, called := inc.PlanBegan, inc.CalledAt
@@ -263,6 +266,69 @@ func (a *Agent) enter(t *turn, inc *sre.Incident, e event, step int, p pass) boo
 	inc.Step, inc.Mitigations = before, inc.Mitigations[:listed]
 	inc.PlanBegan, inc.CalledAt = began, called
 	return false
+}
+
+// withinMandate leaves out what has joined a step since it was weighed, where the
+// policy would not let the agent act on it alone.
+func (a *Agent) withinMandate(t *turn, inc *sre.Incident, step int, settled []sre.Action) []sre.Action {
+	q := a.question(t, inc)
+	wider := *inc.Plan
+	wider.Steps = slices.Clone(wider.Steps)
+	wider.Steps[step].Actions = settled
+	q.Plan = &wider
+	if a.gate.Decide(q).Stance == sre.Act {
+		return settled
+	}
+	return slices.DeleteFunc(settled, func(x sre.Action) bool {
+		_, weighed := actionNamed(inc.Plan.Steps[step].Actions, x.ID)
+		return !weighed
+	})
+}
+
+// holds reports whether an incident holds an action's knob by another action.
+func holds(inc *sre.Incident, x sre.Action) bool {
+	return slices.ContainsFunc(inc.Mitigations, func(m sre.Mitigation) bool {
+		return m.Phase.Live() && m.Action.ID != x.ID && m.Action.Kind == x.Kind && m.Action.Target == x.Target
+	})
+}
+
+func actionNamed(list []sre.Action, id string) (sre.Action, bool) {
+	for _, x := range list {
+		if x.ID == id {
+			return x, true
+		}
+	}
+	return sre.Action{}, false
+}
+
+// resettle brings the settings of a step up to date where the agent goes on to it
+// alone. What a person has approved stays as it was shown to them, but for what a
+// control law moves from its first tick on anyway.
+func (a *Agent) resettle(t *turn, inc *sre.Incident, step int, p pass) {
+	planned := inc.Plan.Steps[step].Actions
+	begun := func(x sre.Action) bool { m := find(inc, x.ID); return m != nil && m.Phase != sre.NotStarted }
+	if t.snap == nil || inc.Order != nil || slices.ContainsFunc(planned, begun) {
+		return
+	}
+	plan := *inc.Plan // views and records hold the old one
+	plan.Steps = slices.Clone(plan.Steps)
+	settled := a.mind.library.Settle(inc.Plan, step, a.facts(t, inc))
+	if plan.Anywhere { // what an earlier step holds down stays with it
+		settled = slices.DeleteFunc(settled, func(x sre.Action) bool { return holds(inc, x) })
+	}
+	if p.clearance.Alone() && len(settled) > len(planned) { // more than was weighed
+		settled = a.withinMandate(t, inc, step, settled)
+	}
+	plan.Steps[step].Actions = settled
+	for i := range plan.Steps[step].Actions {
+		x := &plan.Steps[step].Actions[i]
+		if x.Law == "" && !p.clearance.Alone() {
+			if was, known := actionNamed(planned, x.ID); known {
+				x.Params = was.Params
+			}
+		}
+	}
+	inc.Plan = &plan
 }
 
 // trouble is the error ratio over the entry services, weighted by traffic, and
@@ -293,7 +359,7 @@ func (a *Agent) facts(t *turn, inc *sre.Incident) runbooks.Facts {
 		Attempt: inc.Attempt, Tried: inc.Tried, Levers: a.caps,
 	}
 	if inc.Plan != nil && inc.State != sre.Diagnosed {
-		f.Cause = inc.Plan.Cause
+		f.Cause, f.Anywhere = inc.Plan.Cause, inc.Plan.Anywhere
 	}
 	return f
 }

@@ -29,6 +29,7 @@ type (
 	library interface {
 		Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection)
 		Evaluate(c sre.Check, f runbooks.Facts) (sre.Verdict, string)
+		Settle(p *sre.Plan, step int, f runbooks.Facts) []sre.Action
 	}
 	experience interface {
 		Confidence(q learner.Question) sre.Confidence

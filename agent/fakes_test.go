@@ -114,6 +114,8 @@ func (w *world) History(_ context.Context, from, to time.Time, step time.Duratio
 
 // The mind of these tests: whatever is troubled has one cause, db.
 type fakeMind struct {
+	settles    func([]sre.Action) []sre.Action // what a step becomes when it starts
+	anywhere   bool                            // plans need no cause
 	w          *world
 	cause      string
 	confidence sre.Confidence
@@ -206,12 +208,20 @@ func openAs(open []sre.Incident, fingerprint string) string {
 	return ""
 }
 
+func (m *fakeMind) Settle(p *sre.Plan, step int, _ runbooks.Facts) []sre.Action {
+	out := slices.Clone(p.Steps[step].Actions)
+	if m.settles != nil {
+		out = m.settles(out)
+	}
+	return out
+}
+
 func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 	cause := f.Diagnosis.Top().Service
 	if cause == m.unfit || slices.Contains(f.Tried, "storm/"+cause) {
 		return nil, []sre.Rejection{{Runbook: "storm", Reason: "did not help before"}}
 	}
-	p := &sre.Plan{Runbook: "storm", Version: "1", Risk: sre.LowRisk, Cause: cause, Hold: 5 * time.Second, LiftGap: 3 * time.Second,
+	p := &sre.Plan{Runbook: "storm", Version: "1", Risk: sre.LowRisk, Cause: cause, Anywhere: m.anywhere, Hold: 5 * time.Second, LiftGap: 3 * time.Second,
 		Relapse: sre.Check{Expr: "sick"}}
 	kinds := []sre.ActionKind{sre.RetryBudget, sre.Shed, sre.Shed}
 	for i := range m.steps {

@@ -124,7 +124,7 @@ func (a *Agent) hearApproval(t *turn, inc *sre.Incident, in sre.Input) {
 		a.answer(t, in, false, "the evidence is stale: no sign of this incident at the last tick, nothing was done")
 		return
 	}
-	if inc.Plan.Cause != inc.Diagnosis.Top().Service {
+	if !inc.Plan.Anywhere && inc.Plan.Cause != inc.Diagnosis.Top().Service {
 		a.answer(t, in, false, fmt.Sprintf("the evidence has changed: the cause is now %s, the plan was for %s",
 			inc.Diagnosis.Top().Service, inc.Plan.Cause))
 		return

@@ -115,7 +115,7 @@ func (a *Agent) troubled(t *turn, inc *sre.Incident) bool {
 		return true
 	}
 	f := a.facts(t, inc)
-	f.Cause = inc.Plan.Cause
+	f.Cause, f.Anywhere = inc.Plan.Cause, inc.Plan.Anywhere
 	verdict, _ := a.mind.library.Evaluate(inc.Plan.Relapse, f)
 	return verdict != sre.Fail
 }

@@ -73,6 +73,7 @@ type actionPart struct {
 	Law      string         `yaml:"law"`
 	TTL      durationText   `yaml:"ttl"`
 	Optional bool           `yaml:"optional"`
+	Where    string         `yaml:"where"`
 	Undo     string         `yaml:"undo"`
 }
 
@@ -93,7 +94,17 @@ type targetPart struct {
 
 // calls reports whether the selector names calls, so that each has its callee.
 func (t targetPart) calls() bool {
-	return t.selector == selectCallers || t.selector == selectAllCallers || t.selector == selectCallees
+	return t.selector == selectCallers || t.eachCall()
+}
+
+// open reports whether the selector stands for whatever the action's `where`
+// holds of in the whole fleet, which is settled when the step starts.
+func (t targetPart) open() bool { return t.selector == selectFleet || t.selector == selectFleetCalls }
+
+// eachCall reports whether the selector names calls of many callees, so that a
+// kind which is not about calls keeps them apart too.
+func (t targetPart) eachCall() bool {
+	return t.selector == selectAllCallers || t.selector == selectCallees || t.selector == selectAffectedCalls || t.selector == selectFleetCalls
 }
 
 // UnmarshalYAML reads "root", or "service: name". Shapes are checked before.

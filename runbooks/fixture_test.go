@@ -1,6 +1,7 @@
 package runbooks
 
 import (
+	"slices"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -119,4 +120,17 @@ func fromText(t testing.TB, text string) *Library {
 		t.Fatalf("load:\n%v", err)
 	}
 	return l
+}
+
+// only is the shipped library without all but the named runbooks.
+func only(t *testing.T, names ...string) *Library {
+	t.Helper()
+	whole := shipped(t)
+	out := &Library{lang: whole.lang}
+	for _, rb := range whole.ordered {
+		if slices.Contains(names, rb.Name) {
+			out.ordered = append(out.ordered, rb)
+		}
+	}
+	return out
 }

@@ -160,7 +160,6 @@ func (v *validator) choice(part stepPart, c cursor, p flowPlace) []branch {
 
 // target checks a selector and what goes with it.
 func (v *validator) target(p actionPart, c cursor) {
-	selectors := []string{selectRoot, selectCallers, selectAllCallers, selectCallees, selectEntries, selectSuspect}
 	if p.Target.service == "" && !slices.Contains(selectors, p.Target.selector) {
 		v.add(c.field("target"), fmt.Sprintf("target is %q", p.Target.selector), allowedTargets)
 	}

@@ -41,9 +41,10 @@ type language struct {
 
 // program is one compiled expression.
 type program struct {
-	run   cel.Program
-	out   *cel.Type
-	looks bool // asks for at least one reading
+	run    cel.Program
+	out    *cel.Type
+	looks  bool // asks for at least one reading
+	rooted bool // speaks of the cause or its callers
 }
 
 func newLanguage() (*language, error) {
@@ -53,7 +54,8 @@ func newLanguage() (*language, error) {
 		cel.Variable("probability", number), cel.Variable("confidence", number),
 		cel.Variable("blast_share", number), cel.Variable("data_quality", number),
 		cel.Variable("affected", list), cel.Variable("callers", list), cel.Variable("entries", list),
-		cel.Variable("attempt", cel.IntType), cel.Variable("alternatives", list),
+		cel.Variable("attempt", cel.IntType), cel.Variable("target", text), cel.Variable("callee", text), cel.Variable("fleet", cel.IntType),
+		cel.Variable("alternatives", list),
 		cel.Variable("has_change", cel.BoolType), cel.Variable("change_kind", text), cel.Variable("change_service", text),
 		function("callers_of", list, text), function("callees_of", list, text), function("upstream", list, text),
 		function("is_entry", cel.BoolType, text), function("can", cel.BoolType, text), function("change_age", number),
@@ -105,11 +107,15 @@ func (l *language) compile(expr string) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
+	rooted := false
+	celast.PostOrderVisit(tree.NativeRep().Expr(), celast.NewExprVisitor(func(e celast.Expr) {
+		rooted = rooted || e.Kind() == celast.IdentKind && (e.AsIdent() == "root" || e.AsIdent() == "callers")
+	}))
 	run, err := l.env.Program(tree, cel.CostLimit(costLimit))
 	if err != nil {
 		return nil, fmt.Errorf("plan the expression: %w", err)
 	}
-	return &program{run: run, out: tree.OutputType(), looks: looks}, nil
+	return &program{run: run, out: tree.OutputType(), looks: looks, rooted: rooted}, nil
 }
 
 // plainIssues keeps the messages and the character at which each stands, and

@@ -46,8 +46,8 @@ func TestShippedShedsAreMovedByTheOverloadLaw(t *testing.T) {
 			t.Errorf("%s of %s has law %q", a.kind, a.at.file, a.law)
 		}
 	})
-	if sheds != 2 {
-		t.Errorf("%d sheds, want 2", sheds)
+	if sheds == 0 {
+		t.Error("no sheds to look at")
 	}
 }
 

@@ -74,6 +74,9 @@ type runbook struct {
 	liftGap time.Duration
 	relapse string
 
+	// anywhere runbooks are made for trouble whose cause is not known: they see
+	// no root and move none.
+	anywhere  bool
 	callAfter time.Duration // 0 calls nobody for the time that passes
 	callText  string
 }
@@ -102,6 +105,10 @@ type action struct {
 	// optional actions are left out of a plan where the lever can move none of
 	// their targets.
 	optional bool
+
+	// where must hold of a target when the step starts, else that target is left
+	// out of it.
+	where string
 	// irreversible actions are declared as such: there is nothing to restore.
 	irreversible bool
 }
@@ -118,12 +125,21 @@ type param struct {
 
 // The selectors of a target.
 const (
-	selectRoot       = "root"
-	selectCallers    = "callers"
-	selectAllCallers = "all_callers"
-	selectEntries    = "entries"
-	selectCallees    = "callees"
-	selectSuspect    = "suspect_change"
+	selectRoot          = "root"
+	selectCallers       = "callers"
+	selectAllCallers    = "all_callers"
+	selectEntries       = "entries"
+	selectCallees       = "callees"
+	selectSuspect       = "suspect_change"
+	selectAffected      = "affected"
+	selectAffectedCalls = "affected_calls"
+	selectFleet         = "fleet"
+	selectFleetCalls    = "fleet_calls"
 
-	allowedTargets = "root, callers, all_callers, callees, entries, suspect_change, or service: NAME"
+	allowedTargets = "root, callers, all_callers, callees, entries, suspect_change, affected, affected_calls, fleet, fleet_calls, or service: NAME"
 )
+
+// selectors are all words that a target may be.
+var selectors = []string{
+	selectRoot, selectCallers, selectAllCallers, selectCallees, selectEntries, selectSuspect, selectAffected, selectAffectedCalls, selectFleet, selectFleetCalls,
+}

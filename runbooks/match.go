@@ -3,7 +3,6 @@ package runbooks
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +21,12 @@ func (l *Library) Match(f Facts) (*sre.Plan, []sre.Rejection) {
 	s := newScene(f)
 	var plan *sre.Plan
 	var rejected []sre.Rejection
+	everywhere := s.anywhere()
 	for _, rb := range l.ordered {
+		s := s
+		if rb.anywhere {
+			s = everywhere
+		}
 		reason := l.unfit(rb, s, plan)
 		if reason == "" {
 			var made *sre.Plan
@@ -41,7 +45,7 @@ func (l *Library) Match(f Facts) (*sre.Plan, []sre.Rejection) {
 
 // unfit says why a runbook is not for this incident; empty where it is.
 func (l *Library) unfit(rb *runbook, s *scene, chosen *sre.Plan) string {
-	if s.root == "" || s.mechanism == sre.Unknown {
+	if !rb.anywhere && (s.root == "" || s.mechanism == sre.Unknown) {
 		return "the cause is not known"
 	}
 	if !slices.Contains(rb.Mechanisms, s.mechanism) {
@@ -51,7 +55,7 @@ func (l *Library) unfit(rb *runbook, s *scene, chosen *sre.Plan) string {
 		return "fits too, but " + chosen.Runbook + " comes first"
 	}
 	if slices.Contains(s.facts.Tried, TriedKey(rb.Name, s.root)) {
-		return "was tried on " + s.root + " and did not help"
+		return "was tried on " + place(s) + " and did not help"
 	}
 	if rb.When == "" {
 		return ""
@@ -74,6 +78,10 @@ func (l *Library) plan(rb *runbook, s *scene) (*sre.Plan, string) {
 		Hold: rb.hold, LiftGap: rb.liftGap, Relapse: sre.Check{Expr: rb.relapse},
 		CallAfter: rb.callAfter, CallText: rb.callText,
 		Reason: fmt.Sprintf("made for %s, the likeliest cause at %s with probability %.2f", s.mechanism, s.root, s.probability),
+	}
+	if rb.anywhere {
+		p.Anywhere = true
+		p.Reason = fmt.Sprintf("%d of %d services show signs of trouble, and it needs no cause", len(s.affected), s.fleet())
 	}
 	if rb.When != "" {
 		p.Reason += ", and its condition holds: " + rb.When
@@ -106,19 +114,25 @@ func (l *Library) concrete(st *step, index int, s *scene) (sre.Step, string) {
 		if reason != "" {
 			return made, reason
 		}
-		params, reason := l.params(a, spec, s)
-		if reason != "" {
-			return made, reason
-		}
 		made.Reversible = made.Reversible && spec.Reversible && !a.irreversible
 		for _, t := range targets {
-			id := strings.Join([]string{
-				s.facts.Incident, strconv.Itoa(s.facts.Attempt), strconv.Itoa(index), strconv.Itoa(len(made.Actions)),
-			}, ".")
-			made.Actions = append(made.Actions, sre.Action{ID: id, Kind: a.kind, Target: t, Params: params.clone(), TTL: a.ttl, Law: a.law})
+			if a.target.open() && !l.wanted(a, s.at(t)) {
+				continue
+			}
+			params, reason := l.params(a, spec, s.at(t))
+			if reason != "" {
+				return made, reason
+			}
+			id := s.actionID(index, len(made.Actions))
+			made.Actions = append(made.Actions, sre.Action{ID: id, Kind: a.kind, Target: t, Params: params, TTL: a.ttl, Law: a.law})
 		}
 	}
 	return made, clash(made.Actions)
+}
+
+// actionID derives the ID of the nth action of a step.
+func (s *scene) actionID(step, n int) string {
+	return strings.Join([]string{s.facts.Incident, strconv.Itoa(s.facts.Attempt), strconv.Itoa(step), strconv.Itoa(n)}, ".")
 }
 
 // clash finds two actions on one setting, such as a service by name that also
@@ -151,7 +165,7 @@ func (s *scene) targets(a action) ([]sre.Target, sre.KindSpec, string) {
 	var out []sre.Target
 	var services []string
 	for _, t := range s.selected(a) {
-		if !spec.Edge && a.callee == "" && a.target.selector == selectCallers {
+		if !spec.Edge && a.callee == "" && !a.target.eachCall() {
 			t.Callee = "" // a setting of the callers themselves, not of their calls
 		}
 		services = append(services, t.Service)
@@ -185,6 +199,14 @@ func (s *scene) selected(a action) (out []sre.Target) {
 		return s.callsBehind()
 	case selectEntries:
 		services = s.entries
+	case selectAffected:
+		services = s.hurt()
+	case selectAffectedCalls:
+		return s.callsInto(s.hurt())
+	case selectFleet:
+		services = s.everyone()
+	case selectFleetCalls:
+		return s.callsInto(s.everyone())
 	case selectCallees:
 		return s.callsOf()
 	case selectSuspect:
@@ -196,17 +218,24 @@ func (s *scene) selected(a action) (out []sre.Target) {
 	return out
 }
 
-// settings are parameters that several actions start from.
-type settings sre.Params
+// at is the scene of a parameter for one target.
+func (s *scene) at(t sre.Target) *scene {
+	out := *s
+	out.target, out.callee = t.Service, t.Callee
+	return &out
+}
 
-func (p settings) clone() sre.Params {
-	return sre.Params(maps.Clone(p))
+func place(s *scene) string {
+	if s.root == "" {
+		return "this trouble"
+	}
+	return s.root
 }
 
 // params evaluates an action's parameters and holds them against the lever's
 // schema: an expression may give what no one foresaw.
-func (l *Library) params(a action, spec sre.KindSpec, s *scene) (settings, string) {
-	out := settings{}
+func (l *Library) params(a action, spec sre.KindSpec, s *scene) (sre.Params, string) {
+	out := sre.Params{}
 	for _, p := range a.params {
 		if p.expr == "" {
 			out[p.name] = p.value
@@ -233,7 +262,7 @@ func (l *Library) params(a action, spec sre.KindSpec, s *scene) (settings, strin
 			out[p.name] = bool(v)
 		}
 	}
-	if err := spec.Check(sre.Params(out)); err != nil {
+	if err := spec.Check(out); err != nil {
 		return nil, err.Error()
 	}
 	return out, ""

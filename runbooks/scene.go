@@ -22,6 +22,10 @@ type Facts struct {
 	// the checks of a plan, since the diagnosis may have moved on; empty stands
 	// for the service of the first hypothesis.
 	Cause string
+
+	// Anywhere says that the checks are those of a plan that needs no cause: its
+	// root is nothing, and its entries are all that there are.
+	Anywhere bool
 }
 
 // TriedKey is the key under which Facts.Tried names a runbook that did not help
@@ -40,6 +44,8 @@ type scene struct {
 	entries     []string
 	affected    []string
 	blastShare  float64
+	target      string // the service whose setting a parameter is for; empty elsewhere
+	callee      string // of its call, where that is what is set
 
 	// alternatives are the services of the other hypotheses, likeliest first.
 	alternatives []string
@@ -51,7 +57,7 @@ func newScene(f Facts) *scene {
 	var blast sre.BlastRadius
 	if d := f.Diagnosis; d != nil {
 		top := d.Top()
-		if s.root == "" {
+		if s.root == "" && !f.Anywhere {
 			s.root = top.Service
 		}
 		for _, h := range d.Hypotheses {
@@ -75,6 +81,15 @@ func newScene(f Facts) *scene {
 	return s
 }
 
+// anywhere is the same scene without a cause.
+func (s *scene) anywhere() *scene {
+	f := s.facts
+	f.Cause, f.Anywhere = "", true
+	out := newScene(f)
+	out.mechanism = s.mechanism
+	return out
+}
+
 // surround fills what the graph tells about the root. Where no entry is known
 // behind it, traffic from outside can only come in at the root itself.
 func (s *scene) surround(blast sre.BlastRadius) {
@@ -90,9 +105,82 @@ func (s *scene) surround(blast sre.BlastRadius) {
 	}
 	s.blastShare = blast.EntryShare
 	s.entries = slices.Sorted(slices.Values(blast.Entries))
+	if s.facts.Anywhere {
+		s.blastShare, s.entries = 1, s.allEntries()
+	}
 	if len(s.entries) == 0 && s.root != "" {
 		s.entries = []string{s.root}
 	}
+}
+
+// allEntries are the entry services of the graph, by name.
+func (s *scene) allEntries() (out []string) {
+	if snap := s.facts.Snapshot; snap != nil && snap.Graph != nil {
+		for _, i := range snap.Graph.Entries() {
+			out = append(out, snap.Graph.Services[i].Name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// fleet is the number of services that are known.
+func (s *scene) fleet() int {
+	if snap := s.facts.Snapshot; snap != nil && snap.Graph != nil {
+		return len(snap.Graph.Services)
+	}
+	return 0
+}
+
+// hurt are the services with a sign of trouble and all that stand on the ways
+// from outside to them, by name: what waits for a service in trouble shows it a
+// little later.
+func (s *scene) hurt() []string {
+	out := slices.Clone(s.affected)
+	if snap := s.facts.Snapshot; snap != nil && snap.Graph != nil {
+		for _, name := range s.affected {
+			if i, known := snap.Graph.Index(name); known {
+				for _, up := range snap.Graph.Upstream(i) {
+					out = append(out, snap.Graph.Services[up].Name)
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// everyone are all services that are ours to move, by name.
+func (s *scene) everyone() (out []string) {
+	if snap := s.facts.Snapshot; snap != nil && snap.Graph != nil {
+		for _, service := range snap.Graph.Services {
+			if !service.External {
+				out = append(out, service.Name)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// callsInto are the calls into some services, by name.
+func (s *scene) callsInto(services []string) (out []sre.Target) {
+	if s.facts.Snapshot == nil || s.facts.Snapshot.Graph == nil {
+		return nil
+	}
+	for _, callee := range services {
+		for _, caller := range s.facts.Snapshot.Graph.Callers(callee) {
+			out = append(out, sre.Target{Service: caller, Callee: callee})
+		}
+	}
+	return inOrder(out)
+}
+
+func inOrder(targets []sre.Target) []sre.Target {
+	slices.SortFunc(targets, func(a, b sre.Target) int {
+		return cmp.Or(strings.Compare(a.Service, b.Service), strings.Compare(a.Callee, b.Callee))
+	})
+	return slices.Compact(targets)
 }
 
 // callsBehind are all calls on the ways from outside to the root: those of its
@@ -114,10 +202,7 @@ func (s *scene) callsBehind() (out []sre.Target) {
 			}
 		}
 	}
-	slices.SortFunc(out, func(a, b sre.Target) int {
-		return cmp.Or(strings.Compare(a.Service, b.Service), strings.Compare(a.Callee, b.Callee))
-	})
-	return slices.Compact(out)
+	return inOrder(out)
 }
 
 // variables binds the names of the language.
@@ -127,7 +212,8 @@ func (s *scene) variables() map[string]any {
 		"probability": s.probability, "confidence": s.facts.Confidence.Lower,
 		"blast_share": s.blastShare, "data_quality": s.dataQuality,
 		"affected": s.affected, "callers": s.callers, "entries": s.entries,
-		"attempt": s.facts.Attempt, "alternatives": s.alternatives,
-		"has_change": s.change != nil, "change_kind": s.changeKind(), "change_service": s.changeService(),
+		"attempt": s.facts.Attempt, "target": s.target, "callee": s.callee, "fleet": s.fleet(),
+		"alternatives": s.alternatives,
+		"has_change":   s.change != nil, "change_kind": s.changeKind(), "change_service": s.changeService(),
 	}
 }

@@ -43,7 +43,7 @@ func schemaOf(t reflect.Type, path string) node {
 		return node{"$ref": "#/$defs/branch"}
 	case t == targetType:
 		return node{"oneOf": []node{
-			{"enum": []string{selectRoot, selectCallers, selectAllCallers, selectCallees, selectEntries, selectSuspect}},
+			{"enum": selectors},
 			{
 				"type": "object", "required": []string{"service"}, "additionalProperties": false,
 				"properties": node{"service": node{"type": "string", "description": "the service by name"}},
@@ -114,21 +114,12 @@ var fieldLimits = map[string]node{
 	"kind":                  {"const": kindWord},
 	"metadata.name":         {"pattern": nameForm.String()},
 	"spec.risk":             {"enum": []string{"low", "medium", "high"}},
-	"spec.match.mechanisms": {"items": node{"enum": knownMechanisms()}, "uniqueItems": true},
+	"spec.match.mechanisms": {"items": node{"enum": sre.Mechanisms()}, "uniqueItems": true},
 	"step.on_fail":          {"enum": []string{"undo", "next", "escalate"}},
 	"action.kind":           {"enum": sre.ActionKinds()},
 	"action.undo":           {"enum": []string{undoRestore, undoNone}},
 	"step.name":             {"minLength": 1},
 	"action.lever":          {"minLength": 1},
-}
-
-func knownMechanisms() (out []sre.Mechanism) {
-	for _, m := range sre.Mechanisms() {
-		if m != sre.Unknown {
-			out = append(out, m)
-		}
-	}
-	return out
 }
 
 // fieldHelp is what an editor shows of each field, by path.
@@ -169,6 +160,7 @@ var fieldHelp = map[string]string{
 	"action.kind":           "what is moved",
 	"action.lever":          "name of the remediator, as in the configuration",
 	"action.target":         "whose setting: a selector, or service: NAME",
+	"action.where":          "CEL condition on target and callee that must hold when the step starts, else that target is left out",
 	"action.callee":         "for settings of the calls to one service: its name, or root",
 	"action.name":           "flag, backend or server where the kind needs one",
 	"action.params":         "absolute settings: numbers, text, true or false, or \"${CEL expression}\"",

@@ -107,7 +107,7 @@ func TestTheSchemaRefusesMistakesOfShape(t *testing.T) {
 	schema := compiledSchema(t)
 	for name := range strings.FieldsSeq(`action_kind api_version choose_beside_name choose_field choose_no_steps duration duration_number
 		escalate_duration escalate_field escalate_without_after hold_duration kind lease_missing lever_missing mechanism mechanism_twice
-		mechanism_unknown mechanisms_shape name_form name_missing no_actions no_mechanisms not_for_shape on_fail optional_shape
+		mechanisms_shape name_form name_missing no_actions no_mechanisms not_for_shape on_fail optional_shape
 		param_shape priority relapse_missing risk step_name_missing target target_shape ttl_missing undo_word unknown_field
 		unknown_nested_field verify_expr_missing verify_missing verify_within_missing`) {
 		text, err := os.ReadFile("testdata/" + name + ".bad.yaml")

@@ -92,6 +92,9 @@ func (v *validator) spec(rb *runbook, s specPart, c cursor) {
 			}
 		}
 	}
+	if rb.anywhere = slices.Contains(rb.Mechanisms, sre.Unknown); rb.anywhere {
+		v.anywhere(rb, s, c)
+	}
 }
 
 func (v *validator) escalate(rb *runbook, e escalatePart, c cursor) {
@@ -102,7 +105,7 @@ func (v *validator) escalate(rb *runbook, e escalatePart, c cursor) {
 }
 
 func (v *validator) mechanisms(words []string, c cursor) []sre.Mechanism {
-	known := slices.DeleteFunc(sre.Mechanisms(), func(m sre.Mechanism) bool { return m == sre.Unknown })
+	known := sre.Mechanisms()
 	if len(words) == 0 {
 		v.add(c, "no mechanisms", "some of "+joined(known))
 	}
@@ -110,8 +113,6 @@ func (v *validator) mechanisms(words []string, c cursor) []sre.Mechanism {
 	for i, w := range words {
 		m := sre.Mechanism(w)
 		switch {
-		case m == sre.Unknown:
-			v.add(c.item(i), "mechanism unknown names no cause that a runbook could act on", joined(known))
 		case !m.Valid():
 			v.add(c.item(i), fmt.Sprintf("mechanism is %q", w), joined(known))
 		case slices.Contains(out, m):
@@ -168,7 +169,7 @@ func (v *validator) step(s stepPart, c cursor) step {
 }
 
 func (v *validator) action(p actionPart, c cursor) action {
-	a := action{at: c, kind: sre.ActionKind(p.Kind), lever: p.Lever, target: p.Target, callee: p.Callee, name: p.Name, law: p.Law, optional: p.Optional}
+	a := action{at: c, kind: sre.ActionKind(p.Kind), lever: p.Lever, target: p.Target, callee: p.Callee, name: p.Name, law: p.Law, optional: p.Optional, where: strings.TrimSpace(p.Where)}
 	if !a.kind.Valid() {
 		v.add(c.field("kind"), fmt.Sprintf("kind is %q", p.Kind), joined(sre.ActionKinds()))
 	}
@@ -180,6 +181,10 @@ func (v *validator) action(p actionPart, c cursor) action {
 		a.irreversible = true
 	default:
 		v.add(c.field("undo"), fmt.Sprintf("undo is %q", p.Undo), "restore, none")
+	}
+	v.condition(c.field("where"), a.where, true)
+	if a.target.open() && a.where == "" {
+		v.add(c.field("where"), fmt.Sprintf("where is missing, and target %s is all there is", a.target.selector), "a condition on target, such as errors(target) > 0.1")
 	}
 	a.ttl = v.required(c.field("ttl"), "ttl", p.TTL)
 	for _, name := range slices.Sorted(maps.Keys(p.Params)) {

@@ -61,7 +61,8 @@ type Plan struct {
 	Runbook  string        `json:"runbook"`
 	Version  string        `json:"version"` // digest of the runbook's text
 	Risk     RiskClass     `json:"risk"`
-	Cause    string        `json:"cause"` // root service that it was made for
+	Cause    string        `json:"cause"`              // root service that it was made for
+	Anywhere bool          `json:"anywhere,omitempty"` // it needs no cause, has none, and may touch the whole fleet
 	Reason   string        `json:"reason"`
 	Steps    []Step        `json:"steps"`
 	Hold     time.Duration `json:"hold"`     // calm time before mitigations are lifted

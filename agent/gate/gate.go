@@ -113,6 +113,9 @@ func (c Clearance) Valid(incident string, now time.Time) bool {
 	return c.decision != "" && c.incident == incident && !now.After(c.until)
 }
 
+// Alone reports whether the policy cleared, and no human.
+func (c Clearance) Alone() bool { return c.by == byPolicy }
+
 // By says who cleared: "policy", or the human.
 func (c Clearance) By() string { return c.by }
 

@@ -58,6 +58,8 @@ func TestEachGuardCanStopIt(t *testing.T) {
 		{"protected", func(p *Policy, _ *Question) { p.Protected = []string{"web"} }, sre.Ask},
 		{"blast_radius", func(p *Policy, q *Question) { p.BlastRadius.Percent, q.Incident.Diagnosis.Blast.EntryShare = 50, 0.6 }, sre.Ask},
 		{"blast_radius", func(p *Policy, _ *Question) { p.BlastRadius.Number = 0 }, sre.Ask},
+		{"blast_radius", func(p *Policy, q *Question) { q.Plan.Anywhere, p.BlastRadius.Number = true, 9 }, sre.Ask},
+		{"blast_radius", func(p *Policy, q *Question) { q.Plan.Anywhere, p.BlastRadius.Percent = true, 99 }, sre.Ask},
 		{"in_force", func(p *Policy, _ *Question) { p.InForce = sre.Limit{Percent: 100, Number: 0} }, sre.Ask},
 		{"rate", func(p *Policy, q *Question) { p.ActionsPerHour, q.LastHour = 5, 5 }, sre.Ask},
 		{"warm_up", func(_ *Policy, q *Question) { q.WarmUp = math.NaN() }, sre.Ask},

@@ -166,6 +166,10 @@ func needsPerson(levers []sre.Capability, t sre.Target) bool {
 
 func weighBlast(p Policy, q Question) sre.Reason {
 	b := q.Incident.Diagnosis.Blast
+	if q.Plan != nil && q.Plan.Anywhere && (p.BlastRadius.Percent < 100 || p.BlastRadius.Number < q.Services) {
+		return reason(sre.Ask, "the plan needs no cause, so all %d services may stand behind it; %.0f %% and %d are allowed alone",
+			q.Services, p.BlastRadius.Percent, p.BlastRadius.Number)
+	}
 	text := fmt.Sprintf("%.0f %% of entry traffic and %d services stand behind it; %.0f %% and %d are allowed alone",
 		100*b.EntryShare, len(b.Services), p.BlastRadius.Percent, p.BlastRadius.Number)
 	if !(100*b.EntryShare <= p.BlastRadius.Percent) || len(b.Services) > p.BlastRadius.Number {

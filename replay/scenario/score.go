@@ -166,8 +166,9 @@ func (s *Scenario) scoreDetection(r *Result) {
 
 // markFalse finds the actions on what had no part in the trouble: all of them
 // where nothing is at fault, those before the first fault, and those on a
-// service that is neither at fault nor on a way from an entry to one that is. A
-// rush of users may rightly be met anywhere below the entry that it reaches.
+// service that is neither at fault, nor on a way from an entry to one that is,
+// nor ever in trouble itself. A rush of users may rightly be met anywhere below
+// the entry that it reaches.
 func (s *Scenario) markFalse(r *Result) int {
 	g := r.Graph
 	fits := map[string]bool{}
@@ -184,6 +185,9 @@ func (s *Scenario) markFalse(r *Result) int {
 				name(j)
 			}
 		}
+	}
+	for service := range r.Affected {
+		fits[service] = true
 	}
 	first, faulty := s.firstFault()
 	n := 0

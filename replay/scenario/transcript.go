@@ -63,13 +63,44 @@ func (t *teller) body() {
 		if m.At.Sub(t.r.Start)%transcriptEvery == 0 {
 			t.moment(m)
 		}
-		for ; n < len(t.r.Records) && !t.r.Records[n].At.After(m.At); n++ {
+		for n < len(t.r.Records) && !t.r.Records[n].At.After(m.At) {
+			if crowd := crowdAt(t.r.Records[n:]); crowd >= crowded {
+				t.crowd(&t.r.Records[n], crowd)
+				n += crowd
+				continue
+			}
 			t.record(&t.r.Records[n])
+			n++
 		}
 		for ; len(digests) > 0 && !digests[0].At.After(m.At); digests = digests[1:] {
 			t.decision(&digests[0])
 		}
 	}
+}
+
+// crowded is how many levers of a kind, moved one after the other at one tick,
+// are told in one line.
+const crowded = 12
+
+// crowdAt counts the first records of a list that tell of the same move of the
+// same kind of lever at the same time.
+func crowdAt(records []sre.Record) int {
+	n := 0
+	for n < len(records) {
+		first, in := records[0].Intent, records[n].Intent
+		if in == nil || first == nil || in.Permit.Purpose == sre.ToRenew || in.Permit.Purpose != first.Permit.Purpose ||
+			in.Action.Kind != first.Action.Kind || !records[n].At.Equal(records[0].At) {
+			break
+		}
+		n++
+	}
+	return n
+}
+
+func (t *teller) crowd(first *sre.Record, n int) {
+	a := first.Intent.Action
+	a.Target.Lever = ""
+	t.line(first.At, "%s %s on %s and %d more, the first %s", first.Intent.Permit.Purpose, a.Kind, a.Target.String()[1:], n-1, paramsOf(a.Params))
 }
 
 func (t *teller) moment(m Moment) {
