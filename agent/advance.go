@@ -285,11 +285,18 @@ func (a *Agent) withinMandate(t *turn, inc *sre.Incident, step int, settled []sr
 	})
 }
 
-// holds reports whether an incident holds an action's knob by another action.
-func holds(inc *sre.Incident, x sre.Action) bool {
-	return slices.ContainsFunc(inc.Mitigations, func(m sre.Mitigation) bool {
-		return m.Phase.Live() && m.Action.ID != x.ID && m.Action.Kind == x.Kind && m.Action.Target == x.Target
-	})
+// heldBefore reports of an action whether its knob is held already, by another
+// step of the incident or by another incident.
+func (a *Agent) heldBefore(t *turn, inc *sre.Incident) func(x sre.Action) bool {
+	type knob struct {
+		kind   sre.ActionKind
+		target sre.Target
+	}
+	held := map[knob]bool{}
+	for _, h := range a.question(t, inc).Held {
+		held[knob{h.Kind, h.Target}] = true
+	}
+	return func(x sre.Action) bool { return held[knob{x.Kind, x.Target}] }
 }
 
 func actionNamed(list []sre.Action, id string) (sre.Action, bool) {
@@ -313,8 +320,8 @@ func (a *Agent) resettle(t *turn, inc *sre.Incident, step int, p pass) {
 	plan := *inc.Plan // views and records hold the old one
 	plan.Steps = slices.Clone(plan.Steps)
 	settled := a.mind.library.Settle(inc.Plan, step, a.facts(t, inc))
-	if plan.Anywhere { // what an earlier step holds down stays with it
-		settled = slices.DeleteFunc(settled, func(x sre.Action) bool { return holds(inc, x) })
+	if plan.Anywhere { // what is held down already stays with who holds it
+		settled = slices.DeleteFunc(settled, a.heldBefore(t, inc))
 	}
 	if p.clearance.Alone() && len(settled) > len(planned) { // more than was weighed
 		settled = a.withinMandate(t, inc, step, settled)
@@ -356,7 +363,7 @@ func trouble(t *turn) (ratio float64, known bool) {
 func (a *Agent) facts(t *turn, inc *sre.Incident) runbooks.Facts {
 	f := runbooks.Facts{
 		Snapshot: t.snap, Diagnosis: &inc.Diagnosis, Confidence: inc.Confidence, Incident: inc.ID,
-		Attempt: inc.Attempt, Tried: inc.Tried, Levers: a.caps,
+		Attempt: inc.Attempt, Tried: inc.Tried, Levers: a.caps, Changes: a.changes,
 	}
 	if inc.Plan != nil && inc.State != sre.Diagnosed {
 		f.Cause, f.Anywhere = inc.Plan.Cause, inc.Plan.Anywhere

@@ -71,6 +71,7 @@ type Agent struct {
 	warmed    bool // the past was read, or could not be
 	seen      sre.SourceHealth
 	fleet     int
+	changes   []sre.Change // of late, oldest first
 	reload    chan Config
 	explained []sre.Explained
 

@@ -105,6 +105,7 @@ func (a *Agent) whileLifting(t *turn, inc *sre.Incident) bool {
 	if back {
 		return a.recur(t, inc)
 	}
+	a.giveOver(t, inc)
 	if len(inc.InForce()) == 0 {
 		return a.fire(t, inc, evLifted)
 	}
@@ -122,6 +123,19 @@ func (a *Agent) whileLifting(t *turn, inc *sre.Incident) bool {
 		a.wantLift(t, inc)
 	}
 	return false
+}
+
+// giveOver hands what must not be taken back to the people who own it: lifting a
+// rollback would roll the bad version out again.
+func (a *Agent) giveOver(t *turn, inc *sre.Incident) {
+	for i := range inc.Mitigations {
+		if m := &inc.Mitigations[i]; m.Phase == sre.InEffect && m.Action.Kind == sre.Rollback && inc.Order == nil {
+			a.result(t, inc, m, sre.ResultRecord{
+				Action: m.Action.ID, Purpose: m.Permit.Purpose, Phase: sre.Released, State: sre.TargetState{Current: m.Action.Params},
+				Err: "the former version stays until people roll out a mended one",
+			})
+		}
+	}
 }
 
 // calmEnough reports whether it has been calm for as long as the next lift needs.

@@ -87,7 +87,7 @@ func notice(inc *sre.Incident) (sre.Notice, bool) {
 		n.NeedsYou = true
 		n.Text = "It is yours now: " + inc.Escalation + manual(inc)
 	case sre.Closed:
-		n.Resolved, n.EndsAt, n.Text = true, inc.ClosedAt, "Closed."
+		n.Resolved, n.EndsAt, n.Text = true, inc.ClosedAt, "Closed."+kept(inc)
 	}
 	if inc.MergedInto != "" && !n.NeedsYou {
 		n.Resolved, n.Text = true, "This is part of incident "+inc.MergedInto+": follow its page."
@@ -180,4 +180,19 @@ func (a *Agent) view(t *turn) *sre.View {
 		}
 	}
 	return v
+}
+
+// kept names the services that stay at a former version: it is for people to
+// roll out a mended one.
+func kept(inc *sre.Incident) string {
+	var names []string
+	for _, m := range inc.Mitigations {
+		if m.Phase == sre.Released && m.Action.Kind == sre.Rollback {
+			names = append(names, m.Action.Target.Service)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return " Rolled back and left so: " + strings.Join(names, ", ") + "."
 }

@@ -101,6 +101,13 @@ func (a *Agent) noticeGap(now time.Time) {
 	}
 }
 
+// changesFor is how long a change stays in mind as what trouble may come from.
+const changesFor = 30 * time.Minute
+
+func (a *Agent) noteChanges(snap *sre.Snapshot) {
+	a.changes = slices.DeleteFunc(append(a.changes, snap.Changes...), func(c sre.Change) bool { return snap.At.Sub(c.At) > changesFor })
+}
+
 // observe takes the snapshot. Blind time is not counted for or against
 // anything: the clocks of open incidents stand still until sight is back.
 func (a *Agent) observe(ctx context.Context, t *turn) {
@@ -115,6 +122,7 @@ func (a *Agent) observe(ctx context.Context, t *turn) {
 		health = snap.Health
 		t.snap, t.seeing = snap, snap.Health.Up
 		a.fleet = len(snap.Graph.Services)
+		a.noteChanges(snap)
 	}
 	if a.seen.Up != health.Up || a.tick == 1 {
 		a.note(t, sre.Record{Kind: sre.RecordSource, Source: &health})

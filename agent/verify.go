@@ -130,6 +130,9 @@ func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
 	}
 	inc.GoodSince = time.Time{}
 	if a.worse(t, inc) {
+		if mayGoOn(inc) {
+			return a.nextStep(t, inc, "it got worse: "+why)
+		}
 		return a.giveUp(t, inc, evWorsen, sre.Worsened, "it got worse: "+why)
 	}
 	if t.now.Sub(inc.StateSince) < step.Verify.Within || a.wavering(t, inc) || a.overshadowed(t, inc) {
@@ -150,6 +153,19 @@ func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
 		return a.giveUp(t, inc, evKeep, outcome, "it did not help in time, and stays in force until its lease ends: "+why)
 	}
 	return a.giveUp(t, inc, evStall, outcome, "it did not help in time: "+why)
+}
+
+// mayGoOn reports whether trouble that got worse is met with the next step and
+// not with an undo: the plan is for trouble that spreads, and all that is in force bounds what feeds trouble and takes
+// nothing from those who are served in time, so that what got worse is the
+// trouble and not the cure.
+func mayGoOn(inc *sre.Incident) bool {
+	if !inc.Plan.Anywhere || inc.Plan.Steps[inc.Step].OnFail != sre.NextStep || inc.Step+1 >= len(inc.Plan.Steps) || inc.MergedInto != "" {
+		return false
+	}
+	return !slices.ContainsFunc(inc.InForce(), func(m sre.Mitigation) bool {
+		return m.Action.Kind != sre.RetryBudget && m.Action.Kind != sre.QueueBound
+	})
 }
 
 // wavering reports whether the step's check held until a moment ago: it gets the

@@ -9,7 +9,8 @@ import (
 
 // withoutCause are the kinds that a runbook may move where nobody knows what is
 // at fault: they bound what feeds trouble on the spot, are taken back at once,
-// and harm little where they were not needed.
+// and harm little where they were not needed. A suspected change is known by
+// itself, so it may be taken back too.
 var withoutCause = []sre.ActionKind{sre.RetryBudget, sre.QueueBound, sre.Breaker, sre.Timeout, sre.Shed}
 
 // anywhere holds a runbook for mechanism unknown to what can be done without a
@@ -31,7 +32,7 @@ func (v *validator) anywhere(rb *runbook, s specPart, c cursor) {
 }
 
 func (v *validator) actionWithoutCause(a action) {
-	if a.kind.Valid() && !slices.Contains(withoutCause, a.kind) {
+	if a.kind.Valid() && !slices.Contains(withoutCause, a.kind) && a.target.selector != selectSuspect {
 		v.add(a.at.field("kind"), fmt.Sprintf("kind %s needs to know what is at fault", a.kind), joined(withoutCause))
 	}
 	if word := a.target.selector; a.target.service == "" && slices.Contains([]string{selectRoot, selectCallers, selectAllCallers}, word) {

@@ -60,7 +60,7 @@ func TestAPlanThatNeedsNoCause(t *testing.T) {
 		if diff := cmp.Diff(want, targetsOf(plan.Steps[0].Actions)); diff != "" {
 			t.Errorf("%s: targets (-want +got):\n%s", name, diff)
 		}
-		if !plan.Anywhere || plan.Cause != "" {
+		if !plan.Anywhere || plan.Cause != s.diag.Top().Service {
 			t.Errorf("%s: anywhere %v, cause %q", name, plan.Anywhere, plan.Cause)
 		}
 	}

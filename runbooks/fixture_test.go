@@ -125,7 +125,10 @@ func fromText(t testing.TB, text string) *Library {
 // only is the shipped library without all but the named runbooks.
 func only(t *testing.T, names ...string) *Library {
 	t.Helper()
-	whole := shipped(t)
+	return onlyOf(shipped(t), names...)
+}
+
+func onlyOf(whole *Library, names ...string) *Library {
 	out := &Library{lang: whole.lang}
 	for _, rb := range whole.ordered {
 		if slices.Contains(names, rb.Name) {

@@ -52,7 +52,7 @@ func TestShippedShedsAreMovedByTheOverloadLaw(t *testing.T) {
 }
 
 func TestAPlanCarriesTheLaw(t *testing.T) {
-	plan, rejected := shipped(t).Match(newShop(sre.Overload).facts())
+	plan, rejected := only(t, "overload").Match(newShop(sre.Overload).facts())
 	if plan == nil {
 		t.Fatalf("no plan: %v", rejected)
 	}

@@ -21,17 +21,19 @@ func (l *Library) Match(f Facts) (*sre.Plan, []sre.Rejection) {
 	s := newScene(f)
 	var plan *sre.Plan
 	var rejected []sre.Rejection
-	everywhere := s.anywhere()
+	everywhere, suspect := s.anywhere(), s.root
 	for _, rb := range l.ordered {
 		s := s
 		if rb.anywhere {
 			s = everywhere
+			s.likely = suspect
 		}
 		reason := l.unfit(rb, s, plan)
 		if reason == "" {
 			var made *sre.Plan
 			if made, reason = l.plan(rb, s); reason == "" {
 				plan = made
+				plan.Cause = suspect // for people, also of a plan that needs none
 				continue
 			}
 		}
@@ -54,7 +56,7 @@ func (l *Library) unfit(rb *runbook, s *scene, chosen *sre.Plan) string {
 	if chosen != nil {
 		return "fits too, but " + chosen.Runbook + " comes first"
 	}
-	if slices.Contains(s.facts.Tried, TriedKey(rb.Name, s.root)) {
+	if slices.Contains(s.facts.Tried, TriedKey(rb.Name, cmp.Or(s.root, s.likely))) {
 		return "was tried on " + place(s) + " and did not help"
 	}
 	if rb.When == "" {

@@ -1,6 +1,8 @@
 package runbooks
 
 import (
+	"time"
+
 	"cmp"
 	"slices"
 	"strings"
@@ -22,6 +24,10 @@ type Facts struct {
 	// the checks of a plan, since the diagnosis may have moved on; empty stands
 	// for the service of the first hypothesis.
 	Cause string
+
+	// Changes are those of late, oldest first: where nobody knows the cause, one
+	// of them may be it.
+	Changes []sre.Change
 
 	// Anywhere says that the checks are those of a plan that needs no cause: its
 	// root is nothing, and its entries are all that there are.
@@ -45,6 +51,7 @@ type scene struct {
 	affected    []string
 	blastShare  float64
 	target      string // the service whose setting a parameter is for; empty elsewhere
+	likely      string // likeliest cause, where the scene has no root
 	callee      string // of its call, where that is what is set
 
 	// alternatives are the services of the other hypotheses, likeliest first.
@@ -54,6 +61,9 @@ type scene struct {
 
 func newScene(f Facts) *scene {
 	s := &scene{facts: f, mechanism: sre.Unknown, severity: sre.Info, root: f.Cause}
+	if f.Anywhere {
+		s.root = ""
+	}
 	var blast sre.BlastRadius
 	if d := f.Diagnosis; d != nil {
 		top := d.Top()
@@ -78,6 +88,9 @@ func newScene(f Facts) *scene {
 		}
 	}
 	s.surround(blast)
+	if f.Anywhere {
+		s.change = s.lateChange()
+	}
 	return s
 }
 
@@ -88,6 +101,32 @@ func (s *scene) anywhere() *scene {
 	out := newScene(f)
 	out.mechanism = s.mechanism
 	return out
+}
+
+// suspectFor is how long before the trouble began a change may have been made to
+// be suspected where no cause is known.
+const suspectFor = 10 * time.Minute
+
+// lateChange is the suspected change of trouble without a known cause: that of
+// the likeliest hypothesis that has one, else the latest deploy or flag at a
+// service in trouble or on a way to one.
+func (s *scene) lateChange() *sre.Change {
+	d := s.facts.Diagnosis
+	if d == nil {
+		return nil
+	}
+	for _, h := range d.Hypotheses {
+		if h.Change != nil {
+			return h.Change
+		}
+	}
+	hurt := s.hurt()
+	for _, c := range slices.Backward(s.facts.Changes) {
+		if (c.Kind == sre.Deploy || c.Kind == sre.Flag) && slices.Contains(hurt, c.Service) && d.Onset.Sub(c.At) <= suspectFor {
+			return &c
+		}
+	}
+	return nil
 }
 
 // surround fills what the graph tells about the root. Where no entry is known

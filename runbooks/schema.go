@@ -160,12 +160,12 @@ var fieldHelp = map[string]string{
 	"action.kind":           "what is moved",
 	"action.lever":          "name of the remediator, as in the configuration",
 	"action.target":         "whose setting: a selector, or service: NAME",
-	"action.where":          "CEL condition on target and callee that must hold when the step starts, else that target is left out",
 	"action.callee":         "for settings of the calls to one service: its name, or root",
 	"action.name":           "flag, backend or server where the kind needs one",
 	"action.params":         "absolute settings: numbers, text, true or false, or \"${CEL expression}\"",
 	"action.law":            "control law that moves the parameters while the action is in force",
 	"action.ttl":            "how long the enforcer may hold it without renewal; at most the lease",
 	"action.optional":       "left out of a plan where the lever can move none of its targets",
+	"action.where":          "condition on target, judged when the step starts: other targets are left out of it",
 	"action.undo":           "restore: what was found is put back; none: declared irreversible, with risk high",
 }

@@ -62,7 +62,7 @@ type Plan struct {
 	Version  string        `json:"version"` // digest of the runbook's text
 	Risk     RiskClass     `json:"risk"`
 	Cause    string        `json:"cause"`              // root service that it was made for
-	Anywhere bool          `json:"anywhere,omitempty"` // it needs no cause, has none, and may touch the whole fleet
+	Anywhere bool          `json:"anywhere,omitempty"` // it needs no cause, the one named is only suspected, and it may touch the whole fleet
 	Reason   string        `json:"reason"`
 	Steps    []Step        `json:"steps"`
 	Hold     time.Duration `json:"hold"`     // calm time before mitigations are lifted

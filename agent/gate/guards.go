@@ -108,6 +108,9 @@ func weighPrecondition(_ Policy, q Question) sre.Reason {
 }
 
 func weighLock(_ Policy, q Question) sre.Reason {
+	if q.Plan != nil && q.Plan.Anywhere {
+		return reason(sre.Act, "what other incidents hold is left to them")
+	}
 	for _, a := range actions(q) {
 		if holder, taken := conflict(q, a); taken {
 			return reason(sre.Watch, "%s on %s is held by incident %s", a.Kind, a.Target, holder)

@@ -27,6 +27,7 @@ type scenarioFlags struct {
 
 func registerScenario(app *kingpin.Application, commands map[string]command) {
 	cmd := app.Command("scenario", "Rehearse failures in a simulated world.")
+	registerSuite(cmd, commands)
 
 	list := cmd.Command("list", "List the shipped scenarios.")
 	commands[list.FullCommand()] = func(_ context.Context, std streams) error { return listScenarios(std.out) }

@@ -86,14 +86,14 @@ func foresightOf(faults []Fault) *Foresight {
 			harms = append(harms, lead)
 		}
 	}
-	f.Detected, f.DelaySeconds = meanOf(detected), spreadOf(delays)
+	f.Detected, f.DelaySeconds = meanOf(detected), SpreadOf(delays)
 	f.EndToEnd = ranksOf(felt, func(f *Fault) []Suspect { return f.Ranking })
 	f.Settled = ranksOf(felt, func(f *Fault) []Suspect { return f.SettledRanking })
 	f.Oracle = ranksOf(felt, func(f *Fault) []Suspect { return f.OracleRanking })
 	f.Mechanism, f.SettledMech = meanOf(mechanism), meanOf(settled)
 	f.Warned, f.WarnedWithRoom = meanOf(warned), meanOf(inTime)
-	f.WarnedInSight, f.SightLead = meanOf(inSight), spreadOf(sights)
-	f.LeadSeconds, f.NoReturnLead, f.HarmLead = spreadOf(leads), spreadOf(returns), spreadOf(harms)
+	f.WarnedInSight, f.SightLead = meanOf(inSight), SpreadOf(sights)
+	f.LeadSeconds, f.NoReturnLead, f.HarmLead = SpreadOf(leads), SpreadOf(returns), SpreadOf(harms)
 	return f
 }
 

@@ -258,7 +258,7 @@ func TestUsualAgainstTwin(t *testing.T) {
 		}
 		u.settle(2)
 		last := values[max(0, len(values)-usualKept):]
-		if want := spreadOf(last).Median; math.Abs(u.median[2]-want) > 1e-9 {
+		if want := SpreadOf(last).Median; math.Abs(u.median[2]-want) > 1e-9 {
 			t.Fatalf("median %v, want %v", u.median[2], want)
 		}
 		if !math.IsNaN(u.median[0]) {

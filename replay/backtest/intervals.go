@@ -90,7 +90,8 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[i] + (x-float64(i))*(sorted[i+1]-sorted[i])
 }
 
-func spreadOf(values []float64) Spread {
+// SpreadOf returns the quartiles of a sample; of nothing, zero.
+func SpreadOf(values []float64) Spread {
 	sorted := slices.Sorted(slices.Values(values))
 	return Spread{N: len(sorted), Median: quantile(sorted, .5), P25: quantile(sorted, .25), P75: quantile(sorted, .75)}
 }

@@ -214,7 +214,7 @@ func summaryOf(list []Bundle) Summary {
 	}
 	all := byFaultOf(faults)
 	s.Detected, s.DetectedOfTraced = all.Detected, all.DetectedOfTraced
-	s.DelaySeconds, s.LeadSeconds = spreadOf(delays), spreadOf(leads)
+	s.DelaySeconds, s.LeadSeconds = SpreadOf(delays), SpreadOf(leads)
 	s.Oracle, s.EndToEnd, s.Settled = all.Oracle, all.EndToEnd, all.Settled
 	s.ByFault = kindsOf(faults)
 	if s.FaultFreeSeconds > 0 {

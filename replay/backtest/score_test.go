@@ -122,13 +122,13 @@ func TestABootstrapIsTheSameEveryTimeAndAboutRight(t *testing.T) {
 }
 
 func TestQuartilesInterpolate(t *testing.T) {
-	if diff := cmp.Diff(Spread{N: 4, Median: 25, P25: 17.5, P75: 32.5}, spreadOf([]float64{40, 10, 30, 20})); diff != "" {
+	if diff := cmp.Diff(Spread{N: 4, Median: 25, P25: 17.5, P75: 32.5}, SpreadOf([]float64{40, 10, 30, 20})); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(Spread{N: 1, Median: 7, P25: 7, P75: 7}, spreadOf([]float64{7})); diff != "" {
+	if diff := cmp.Diff(Spread{N: 1, Median: 7, P25: 7, P75: 7}, SpreadOf([]float64{7})); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(Spread{}, spreadOf(nil)); diff != "" {
+	if diff := cmp.Diff(Spread{}, SpreadOf(nil)); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -55,13 +55,27 @@ func (m *Model) replace() {
 
 // crash takes one replica with its part of the queue. It starts again by itself
 // if it is still wanted.
-func (m *Model) crash(i int32) {
+func (m *Model) crash(i int32) { m.down(i, m.services[i].restartTicks) }
+
+// Restart takes one running replica of a service down with its part of the
+// queue, as somebody who restarts it does, for at least as long as a replica
+// takes to start. It reports whether there was one.
+func (m *Model) Restart(i int) bool {
+	v := &m.services[i]
+	if v.running <= 0 || v.usable <= 0 {
+		return false
+	}
+	m.down(int32(i), max(v.restartTicks, v.startTicks))
+	return true
+}
+
+func (m *Model) down(i int32, ticks int64) {
 	v := &m.services[i]
 	m.lose(i, min(1, 1/v.usable), m.tick-1)
 	v.leaked -= v.leaked / float64(v.running)
 	v.running--
 	v.tot.Crashes++
-	m.starts = append(m.starts, start{service: i, replicas: 1, tick: m.tick + v.restartTicks, crashed: true})
+	m.starts = append(m.starts, start{service: i, replicas: 1, tick: m.tick + ticks, crashed: true})
 	m.afflict(int(i))
 }
 

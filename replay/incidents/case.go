@@ -132,11 +132,11 @@ type episode struct {
 
 // calmSwing is the load of an ordinary hour: a slow wave of up to a tenth, which
 // the narrowest service can bear.
-func calmSwing(d *dice, clients int) []swing {
+func calmSwing(d *Dice, clients int) []swing {
 	out := make([]swing, clients)
-	height, phase, period := d.between(.03, .1), d.float(), d.span(40*time.Minute, 2*time.Hour)
+	height, phase, period := d.Between(.03, .1), d.Float(), d.Span(40*time.Minute, 2*time.Hour)
 	for c := range out {
-		out[c] = swing{mean: 1, height: height * d.between(.8, 1.2), phase: phase + d.between(-.05, .05), period: period}
+		out[c] = swing{mean: 1, height: height * d.Between(.8, 1.2), phase: phase + d.Between(-.05, .05), period: period}
 	}
 	return out
 }
@@ -144,9 +144,9 @@ func calmSwing(d *dice, clients int) []swing {
 // Draw makes case number index. The options must have passed Validate.
 func Draw(o Options, index int) *Case {
 	o = o.withDefaults()
-	d := &dice{state: mixed(o.Seed*0x9e3779b97f4a7c15 + uint64(index))}
+	d := &Dice{state: mixed(o.Seed*0x9e3779b97f4a7c15 + uint64(index))}
 	c := &Case{Seed: d.next() >> 24, Service: -1}
-	size := d.spread(o.Least, o.Most)
+	size := d.Spread(o.Least, o.Most)
 	if o.Benign {
 		c.ID = fmt.Sprintf("benign-%d-%04d", o.Seed, index)
 		c.Ends = o.Day
@@ -155,7 +155,7 @@ func Draw(o Options, index int) *Case {
 		all := drawn()
 		c.Mechanism = all[index%len(all)]
 		c.ID = fmt.Sprintf("world-%d-%04d-%s", o.Seed, index, c.Mechanism)
-		c.Inject = (o.Before + d.span(0, 3*time.Minute)).Truncate(step)
+		c.Inject = (o.Before + d.Span(0, 3*time.Minute)).Truncate(step)
 		c.Ends = c.Inject + o.After
 		c.draw(d, size)
 		c.innocent(d)
@@ -173,13 +173,13 @@ func drawn() []sre.Mechanism {
 }
 
 // innocent adds changes that do nothing, as there are always some.
-func (c *Case) innocent(d *dice) {
-	for range d.below(4) {
-		i := d.below(len(c.Blueprint.Services))
+func (c *Case) innocent(d *Dice) {
+	for range d.Below(4) {
+		i := d.Below(len(c.Blueprint.Services))
 		if i == c.Service {
 			continue
 		}
-		c.announce(sre.Deploy, i, d.span(0, c.Inject+time.Minute))
+		c.announce(sre.Deploy, i, d.Span(0, c.Inject+time.Minute))
 	}
 }
 

@@ -260,13 +260,13 @@ func TestBenignDaysHurtNobody(t *testing.T) {
 }
 
 func TestDiceIsEven(t *testing.T) {
-	d := &dice{state: 1}
+	d := &Dice{state: 1}
 	var sum float64
 	count := map[int]int{}
 	for range 10_000 {
-		sum += d.float()
-		count[d.below(10)]++
-		if n := d.spread(100, 1000); n < 100 || n > 1000 {
+		sum += d.Float()
+		count[d.Below(10)]++
+		if n := d.Spread(100, 1000); n < 100 || n > 1000 {
 			t.Fatalf("spread gives %d", n)
 		}
 	}

@@ -5,11 +5,14 @@ import (
 	"time"
 )
 
-// dice draws numbers from a seed: splitmix64 (Steele, Lea and Flood, OOPSLA
+// Dice draws numbers from a seed: splitmix64 (Steele, Lea and Flood, OOPSLA
 // 2014).
-type dice struct{ state uint64 }
+type Dice struct{ state uint64 }
 
-func (d *dice) next() uint64 {
+// NewDice returns dice that always fall the same way for a seed.
+func NewDice(seed uint64) *Dice { return &Dice{state: seed} }
+
+func (d *Dice) next() uint64 {
 	d.state += 0x9e3779b97f4a7c15
 	return mixed(d.state)
 }
@@ -20,25 +23,27 @@ func mixed(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// float is in [0, 1).
-func (d *dice) float() float64 { return float64(d.next()>>11) / (1 << 53) }
+// Float is in [0, 1).
+func (d *Dice) Float() float64 { return float64(d.next()>>11) / (1 << 53) }
 
-func (d *dice) between(low, high float64) float64 { return low + (high-low)*d.float() }
+// Between is in [low, high).
+func (d *Dice) Between(low, high float64) float64 { return low + (high-low)*d.Float() }
 
-func (d *dice) below(n int) int { return int(d.float() * float64(n)) }
+// Below is a whole number from 0, less than n.
+func (d *Dice) Below(n int) int { return int(d.Float() * float64(n)) }
 
-// coin is true with a probability.
-func (d *dice) coin(p float64) bool { return d.float() < p }
+// Coin is true with a probability.
+func (d *Dice) Coin(p float64) bool { return d.Float() < p }
 
-// span is a whole number of seconds.
-func (d *dice) span(low, high time.Duration) time.Duration {
-	return time.Duration(d.between(low.Seconds(), high.Seconds())) * time.Second
+// Span is a whole number of seconds.
+func (d *Dice) Span(low, high time.Duration) time.Duration {
+	return time.Duration(d.Between(low.Seconds(), high.Seconds())) * time.Second
 }
 
-// spread is between low and high with equal chances for every factor.
-func (d *dice) spread(low, high int) int {
+// Spread is between low and high with equal chances for every factor.
+func (d *Dice) Spread(low, high int) int {
 	if high <= low {
 		return low
 	}
-	return min(high, int(math.Round(float64(low)*math.Pow(float64(high)/float64(low), d.float()))))
+	return min(high, int(math.Round(float64(low)*math.Pow(float64(high)/float64(low), d.Float()))))
 }

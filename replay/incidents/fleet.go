@@ -66,7 +66,7 @@ const leastRate = 100
 
 // pick draws one of the services that satisfy a wish, and have callers, and are
 // felt; the most felt one where there is none.
-func (f *fleet) pick(d *dice, wish func(v int) bool) int {
+func (f *fleet) pick(d *Dice, wish func(v int) bool) int {
 	var fit []int
 	best := -1
 	for v := range f.b.Services {
@@ -81,7 +81,7 @@ func (f *fleet) pick(d *dice, wish func(v int) bool) int {
 		}
 	}
 	if len(fit) > 0 {
-		return fit[d.below(len(fit))]
+		return fit[d.Below(len(fit))]
 	}
 	return best
 }

@@ -165,6 +165,16 @@ func (s *Scenario) firstFault() (time.Duration, bool) {
 	return all[0].At, true // events stand in order of time
 }
 
+// Faulty reports whether anything is at fault in the story.
+func (s *Scenario) Faulty() bool { return len(s.faults()) > 0 }
+
+// FirstFault returns when the first fault begins, since the first tick; 0 where
+// there is none.
+func (s *Scenario) FirstFault() time.Duration {
+	at, _ := s.firstFault()
+	return at
+}
+
 // lastFault returns when the last fault ends; the begin where there is none.
 func (s *Scenario) lastFault() time.Duration {
 	var end time.Duration

@@ -29,7 +29,7 @@ func Parse(name string, text []byte) (*Scenario, error) {
 		file: name, services: map[string]int{}, edges: map[[2]int]int{}, clients: map[string]int{}, once: map[string]int{},
 		s: &Scenario{
 			Name: baseName(name), Seed: 1, Tick: 5 * time.Second, Scrape: 5 * time.Second,
-			Window: 15 * time.Second, WarmUp: 5 * time.Minute, Policy: actingPolicy(),
+			Window: 15 * time.Second, WarmUp: 5 * time.Minute, Policy: Mandate(),
 		},
 	}
 	lines := strings.Split(string(text), "\n")
@@ -54,10 +54,10 @@ func Parse(name string, text []byte) (*Scenario, error) {
 	return p.s, nil
 }
 
-// actingPolicy is the default policy with its mandate raised: a story is about
-// whether acting helps, so the agent may act, also where its whole small world
-// stands behind a service.
-func actingPolicy() gate.Policy {
+// Mandate is the policy of a story that names none, the default one raised: a
+// story is about whether acting helps, so the agent may act, also where its whole
+// small world stands behind a service.
+func Mandate() gate.Policy {
 	p := gate.DefaultPolicy()
 	p.Mode = sre.Act
 	p.Thresholds = gate.Thresholds{Ask: 0.05, ActLow: 0.1, ActMedium: 0.1}

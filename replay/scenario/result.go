@@ -69,6 +69,9 @@ type Mark struct {
 	Ends time.Time // zero for a moment
 }
 
+// Applied counts the levers that were moved to help, and moved in earnest.
+func (r *Result) Applied() int { return len(r.applied()) }
+
 // applied returns the levers that were moved to help, and moved in earnest.
 func (r *Result) applied() []*Moved {
 	var out []*Moved

@@ -54,11 +54,24 @@ type Options struct {
 	Config agent.Config
 	Seed   uint64 // replaces that of the scenario where it is not 0
 	Judge  Judging
+	// Hand moves the world where the agent is off, as another way to run it
+	// would: one for each play, told which of its moves is to have no effect;
+	// empty for none. Nil is nobody.
+	Hand func(without string) Hand
 	// Watch sees every tick after it is over; without the agent, ticks hold a
 	// snapshot only. Its error ends the run.
 	Watch func(replay.Tick) error
 	// Scraped sees every scrape of the world, for those who record it.
 	Scraped func(at time.Time, samples []world.Sample)
+}
+
+// Hand is a way to look after a world that is not the agent: a rule, a person.
+type Hand interface {
+	// Move sees what the agent would see at a tick, and returns what it moved in
+	// the world.
+	Move(at time.Time, seen *sre.Snapshot, w *world.World) ([]Moved, error)
+	// Name is that of the arm in results.
+	Name() string
 }
 
 // Origin is the instant of the first tick of every scenario.
@@ -93,7 +106,7 @@ func (s *Scenario) run(ctx context.Context, o Options) (*Result, *world.World, e
 	}
 	r := st.result()
 	s.score(r, st.meter)
-	if o.Agent {
+	if o.Agent || o.Hand != nil {
 		if err := s.judge(ctx, r, o); err != nil {
 			return r, st.world, err
 		}
@@ -139,6 +152,8 @@ type stage struct {
 	meter   *meter
 	without string // action that has no effect
 	records []sre.Record
+	hand    Hand // nil for nobody
+	moved   []Moved
 }
 
 // stage builds the world and writes the script into it.
@@ -158,6 +173,9 @@ func (s *Scenario) stage(o Options, without string) (*stage, error) {
 	newScript(s, w, start).write()
 	w.AdvanceTo(start.Add(-s.WarmUp))
 	st.meter = newMeter(s, w)
+	if o.Hand != nil && !o.Agent {
+		st.hand = o.Hand(without)
+	}
 	if o.Agent {
 		if err := st.rememberPast(start); err != nil {
 			return nil, err
@@ -237,12 +255,22 @@ func (st *stage) playAlone(ctx context.Context, start, until time.Time) error {
 		}
 		st.world.AdvanceTo(at)
 		st.meter.tick(at)
-		if st.o.Watch == nil {
+		if st.o.Watch == nil && st.hand == nil {
 			continue
 		}
 		snap, err := source.Observe(ctx, at)
 		if err != nil {
 			return fmt.Errorf("observe at %s: %w", at.Format(time.RFC3339), err)
+		}
+		if st.hand != nil {
+			moved, err := st.hand.Move(at, snap, st.world)
+			if err != nil {
+				return fmt.Errorf("%s at %s: %w", st.hand.Name(), at.Format(time.RFC3339), err)
+			}
+			st.moved = append(st.moved, moved...)
+		}
+		if st.o.Watch == nil {
+			continue
 		}
 		if err := st.o.Watch(replay.Tick{At: at, Snapshot: snap}); err != nil {
 			return err
@@ -257,8 +285,11 @@ func (st *stage) result() *Result {
 		Story: st.meter.story, Marks: st.s.marks(), Records: st.records, Graph: st.world.Graph(),
 		Actions: movements(st.records), Affected: map[string]bool{},
 	}
-	if st.o.Agent {
+	switch {
+	case st.o.Agent:
 		r.Agent = string(On)
+	case st.hand != nil:
+		r.Agent, r.Actions = st.hand.Name(), slices.Clone(st.moved)
 	}
 	return r
 }
