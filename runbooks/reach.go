@@ -85,6 +85,7 @@ func (p *proof) expressions(rb *runbook) {
 			p.add(Doubtful, "constant", st.at.field("when"), "the step's condition always holds", "no condition, or one that can fail")
 		}
 		for _, a := range st.actions {
+			p.cost(a.at.field("where"), a.where)
 			for _, q := range a.params {
 				p.cost(q.at, q.expr)
 			}

@@ -102,6 +102,9 @@ func (a action) words() string {
 	if len(params) > 0 {
 		s += ": " + strings.Join(params, ", ")
 	}
+	if a.where != "" {
+		s += ", where " + code(a.where)
+	}
 	if a.law != "" {
 		s += "; the law " + code(a.law) + " moves it from there"
 	}
@@ -120,7 +123,8 @@ func (t targetPart) words(callee string) string {
 	s := map[string]string{
 		selectRoot: "the cause", selectCallers: "each caller of the cause", selectAllCallers: "each call on the ways to the cause",
 		selectCallees: "each call of the cause to what it needs", selectEntries: "each entry before the cause",
-		selectSuspect: "the service of the suspected change", "": code(t.service),
+		selectSuspect: "the service of the suspected change", selectAffected: "each service with a sign of trouble",
+		selectAffectedCalls: "each call to a service with a sign of trouble", selectFleet: "each service", selectFleetCalls: "each call", "": code(t.service),
 	}[t.selector]
 	if callee != "" {
 		s += " for its calls to " + map[bool]string{true: "the cause", false: code(callee)}[callee == selectRoot]
