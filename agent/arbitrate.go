@@ -28,10 +28,14 @@ func (a *Agent) arbitrate(t *turn, inc *sre.Incident, held []gate.Held) sre.Reas
 
 // upNext are the actions, not started yet, of the first step that has some.
 func upNext(inc *sre.Incident) []sre.Action {
+	started := map[string]bool{}
+	for i := range inc.Mitigations {
+		started[inc.Mitigations[i].Action.ID] = inc.Mitigations[i].Phase != sre.NotStarted
+	}
 	for i := inc.Step; i < len(inc.Plan.Steps); i++ {
 		var out []sre.Action
 		for _, action := range inc.Plan.Steps[i].Actions {
-			if m := find(inc, action.ID); m == nil || m.Phase == sre.NotStarted {
+			if !started[action.ID] {
 				out = append(out, action)
 			}
 		}
@@ -57,16 +61,19 @@ func structuralSteps(inc *sre.Incident) int {
 
 // claims adds to what is held since when and until when it is.
 func (a *Agent) claims(held []gate.Held) []arbiter.Claim {
+	live := map[gate.Held]*sre.Mitigation{}
+	for _, inc := range a.book.open() {
+		for i := range inc.Mitigations {
+			if m := &inc.Mitigations[i]; m.Phase.Live() {
+				live[gate.Held{Incident: inc.ID, Kind: m.Action.Kind, Target: m.Action.Target}] = m
+			}
+		}
+	}
 	out := make([]arbiter.Claim, 0, len(held))
 	for _, h := range held {
 		claim := arbiter.Claim{Incident: h.Incident, Knob: arbiter.Knob{Kind: h.Kind, Target: h.Target}}
-		if inc := a.book.incidents[h.Incident]; inc != nil {
-			for i := range inc.Mitigations {
-				m := &inc.Mitigations[i]
-				if m.Phase.Live() && m.Action.Kind == h.Kind && m.Action.Target == h.Target {
-					claim.Step, claim.Since, claim.Until = m.Step, m.AppliedAt, m.RenewTill
-				}
-			}
+		if m := live[h]; m != nil {
+			claim.Step, claim.Since, claim.Until = m.Step, m.AppliedAt, m.RenewTill
 		}
 		out = append(out, claim)
 	}
@@ -107,11 +114,11 @@ func (b *book) came(inc *sre.Incident, o sre.Outcome, at time.Time) {
 
 // takenOver words the levers of an incident that somebody else has moved.
 func takenOver(inc *sre.Incident) string {
-	text := ""
+	var text strings.Builder
 	for i := range inc.Mitigations {
 		if m := &inc.Mitigations[i]; m.Phase == sre.Released && m.Err != "" {
-			text += fmt.Sprintf("\n%s on %s: %s", m.Action.Kind, m.Action.Target, m.Err)
+			fmt.Fprintf(&text, "\n%s on %s: %s", m.Action.Kind, m.Action.Target, m.Err)
 		}
 	}
-	return text
+	return text.String()
 }

@@ -189,7 +189,7 @@ func (a *Agent) renew(t *turn, inc *sre.Incident, m *sre.Mitigation) {
 	if m.Expires.Sub(t.now) > m.Action.TTL/2 {
 		return
 	}
-	permit, err := a.gate.PermitRenew(a.question(t, inc), *m)
+	permit, err := a.gate.PermitRenew(gate.Question{Now: t.now, Incident: inc, SourceUp: t.seeing}, *m)
 	switch {
 	case err == nil && m.Attempts == 0:
 		t.wants = append(t.wants, want{inc: inc, action: m.Action.ID, purpose: sre.ToRenew, permit: permit})

@@ -137,3 +137,14 @@ func onlyOf(whole *Library, names ...string) *Library {
 	}
 	return out
 }
+
+// without is a library without one runbook.
+func without(whole *Library, name string) *Library {
+	out := &Library{lang: whole.lang}
+	for _, rb := range whole.ordered {
+		if rb.Name != name {
+			out.ordered = append(out.ordered, rb)
+		}
+	}
+	return out
+}

@@ -97,6 +97,9 @@ func (l *Library) plan(rb *runbook, s *scene) (*sre.Plan, string) {
 	}
 	for i, st := range steps {
 		made, reason := l.concrete(st, i, s)
+		if reason == "" && i == 0 && len(made.Actions) == 0 {
+			reason = "there is nothing for it to move"
+		}
 		if reason != "" {
 			return nil, fmt.Sprintf("step %q: %s", st.name, reason)
 		}

@@ -151,6 +151,9 @@ var guardRemedies = map[string]string{
 	"blast_radius": "a smaller reach, or a higher policy.blast_radius",
 	"in_force":     "fewer mitigations in force, or a higher policy.in_force",
 	"rate":         "fewer actions in the last hour, or a higher policy.actions_per_hour",
+	"autonomy":     "a rule in policy.autonomy that lets the agent do more with this kind here",
+	"freeze":       "the end of the freeze, or the yes of somebody who may override it",
+	"budget":       "fewer mitigations in force, or a wider policy.budgets",
 	"arbitration":  "the end of the freeze, the path given back, a cure that has not failed here, or a person's yes",
 	"recurrence":   "a cure that lasts: it came back too often to be cured alone again",
 }

@@ -2,6 +2,7 @@ package arbiter
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sreagent/sreagent/sre"
@@ -105,17 +106,7 @@ func inSeries(g *sre.Graph, x, y sre.Target) bool {
 	if !ok || !known {
 		return false
 	}
-	for _, up := range g.Upstream(i) {
-		if up == j {
-			return true
-		}
-	}
-	for _, up := range g.Upstream(j) {
-		if up == i {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(g.Upstream(i), j) || slices.Contains(g.Upstream(j), i)
 }
 
 func structural(p Policy, _ *Ledger, c Case) (sre.Reason, bool) {

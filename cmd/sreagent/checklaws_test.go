@@ -15,7 +15,7 @@ func TestCheckNamesUnknownLawsAndParametersWithTheirPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for from, c := range map[string]struct{ to, want string }{
-		"law: overload": {"law: overlord", `overload.yaml:57`},
+		"law: overload": {"law: overlord", `no control law is named "overlord"`},
 		"rps: \"":       {"rpm: \"", `parameter "rpm"`},
 	} {
 		books := folder(t, map[string]string{"overload.yaml": strings.Replace(string(text), from, c.to, 1)})

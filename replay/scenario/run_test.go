@@ -86,7 +86,7 @@ func TestResultJSON(t *testing.T) {
 		switch {
 		case !isList:
 			t.Errorf("actions are %v, want a list", got["actions"])
-		case on && (got["agent"] != "on" || len(actions) != 6 || got["recovered_after_seconds"] == nil):
+		case on && (got["agent"] != "on" || len(actions) != 10 || got["recovered_after_seconds"] == nil):
 			t.Errorf("with the agent: %s", text)
 		case !on && (got["agent"] != "off" || len(actions) != 0 || got["recovered_after_seconds"] != nil):
 			t.Errorf("without the agent: %s", text)

@@ -3,6 +3,7 @@ package suite
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/sreagent/sreagent/replay/backtest"
@@ -26,11 +27,11 @@ func (r *Report) WriteText(w io.Writer) error {
 	line("")
 	line("\toff\tstatic\tagent")
 	each := func(what string, f func(ArmOver) string) {
-		text := what
+		cells := []string{what}
 		for _, a := range s.Arms {
-			text += "\t" + f(a)
+			cells = append(cells, f(a))
 		}
-		line("%s", text)
+		line("%s", strings.Join(cells, "\t"))
 	}
 	each("prevented or recovered", func(a ArmOver) string { return share(a.Handled) })
 	each("  prevented", func(a ArmOver) string { return fmt.Sprint(a.Prevented) })
