@@ -189,16 +189,17 @@ func (r runtimeAPI) servers(ctx context.Context, backend string) ([]proxyServer,
 func parseServers(reply string) ([]proxyServer, error) {
 	var columns map[string]int
 	var out []proxyServer
+	width := 0 // a header that names a column twice is wider than its map
 	for line := range strings.Lines(reply) {
 		fields := strings.Fields(line)
 		if len(fields) > 0 && fields[0] == "#" {
-			columns = map[string]int{}
+			columns, width = map[string]int{}, len(fields)-1
 			for i, name := range fields[1:] {
 				columns[name] = i
 			}
 			continue
 		}
-		if columns == nil || len(fields) < len(columns) || len(fields) == 0 {
+		if columns == nil || len(fields) < width || len(fields) == 0 {
 			continue
 		}
 		s, err := parseServer(columns, fields)
