@@ -112,8 +112,14 @@ func loadTexts(lang *language, texts []Text) (*Library, error) {
 	return l, nil
 }
 
+// IsTest reports whether a file's name says that it holds tests of runbooks:
+// NAME.test.yaml. Such files stand beside runbooks and are none.
+func IsTest(name string) bool {
+	return strings.HasSuffix(name, ".test.yaml") || strings.HasSuffix(name, ".test.yml")
+}
+
 func isRunbookFile(name string) bool {
-	return !strings.HasPrefix(name, ".") && (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml"))
+	return !strings.HasPrefix(name, ".") && !IsTest(name) && (strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml"))
 }
 
 // parseRunbook returns the checked runbook, or its faults. With faults the

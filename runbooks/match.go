@@ -125,6 +125,9 @@ func (l *Library) concrete(st *step, index int, s *scene) (sre.Step, string) {
 				continue
 			}
 			params, reason := l.params(a, spec, s.at(t))
+			if reason != "" && a.optional {
+				continue // how much this target can bear is not known
+			}
 			if reason != "" {
 				return made, reason
 			}

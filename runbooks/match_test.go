@@ -467,3 +467,17 @@ func BenchmarkMatch(b *testing.B) {
 		l.Match(f)
 	}
 }
+
+// A caller of which nothing is measured must not keep the root from being cured.
+func TestAnOptionalTargetWithoutDataIsLeftOut(t *testing.T) {
+	s := newShop(sre.RetryStorm).set("stock", "queue", 900).put("cart", "traffic", sre.Reading{}).put("cart", "errors", sre.Reading{})
+	plan, rejected := only(t, "retry-storm").Match(s.facts())
+	if plan == nil {
+		t.Fatalf("no plan: %v", rejected)
+	}
+	for _, a := range plan.Steps[0].Actions {
+		if a.Kind == sre.QueueBound && a.Target.Service == "cart" {
+			t.Errorf("cart is bounded to %v, of which nothing is known", a.Params)
+		}
+	}
+}

@@ -166,7 +166,7 @@ func runbookFiles(dir string) ([]string, error) {
 	for _, e := range entries {
 		name := e.Name()
 		ext := filepath.Ext(name)
-		if !e.IsDir() && !strings.HasPrefix(name, ".") && (ext == ".yaml" || ext == ".yml") {
+		if !e.IsDir() && !strings.HasPrefix(name, ".") && !runbooks.IsTest(name) && (ext == ".yaml" || ext == ".yml") {
 			out = append(out, filepath.Join(dir, name))
 		}
 	}

@@ -88,6 +88,11 @@ type lever struct {
 	l *ledger
 }
 
+// Capabilities is what the levers of every world can do, guard first.
+func Capabilities() []sre.Capability {
+	return []sre.Capability{{Name: guardName, Kinds: guardKinds()}, {Name: platformName, Kinds: platformKinds()}}
+}
+
 // Describe says what the lever can do.
 func (v lever) Describe(ctx context.Context) (sre.Capability, error) {
 	if err := inTime(ctx); err != nil {

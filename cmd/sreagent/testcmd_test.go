@@ -1,0 +1,73 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// testingPage is a folder with the files of docs/testing-runbooks.md, and what the
+// page says that the command prints.
+func testingPage(t *testing.T) (dir, said string) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/testing-runbooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	yaml := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	_, rest, found := strings.Cut(string(page), "\nsays\n\n```\n")
+	if len(yaml) != 2 || !found {
+		t.Fatalf("the page has %d files and an answer: %v", len(yaml), found)
+	}
+	said, _, _ = strings.Cut(rest, "```")
+	return folder(t, map[string]string{"catalogue.test.yaml": yaml[0][1], "catalogue.yaml": yaml[1][1]}), said
+}
+
+func TestThePageOfTestsIsRight(t *testing.T) {
+	dir, want := testingPage(t)
+	code, out, said := cli(t, "test", "runbooks", filepath.Join(dir, "catalogue.test.yaml"))
+	if code != exitOK || out != want {
+		t.Errorf("exit %d:\n%s%s", code, out, said)
+	}
+	if code, out, said := cli(t, "check", "runbooks", dir); code != exitOK {
+		t.Errorf("a folder with tests beside its runbooks: exit %d\n%s%s", code, out, said)
+	}
+}
+
+func TestTestRunbooksSaysWhatDoesNotHold(t *testing.T) {
+	dir, _ := testingPage(t)
+	path := filepath.Join(dir, "catalogue.test.yaml")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		from, to string
+		args     []string
+		code     int
+		want     string
+	}{
+		{"rps=108", "rps=90", nil, exitFailed, "catalogue.test.yaml:15: at 30s: actions of \"cap the load\"\n    expected: shed guard/catalogue rps=90\n    found:    shed guard/catalogue rps=108"},
+		{"rps=108", "rps=90", []string{"-o", "json"}, exitFailed, `"expected": "shed guard/catalogue rps=90"`},
+		{"given:", "given: &x", nil, exitOK, "SUCCESS"},
+		{"mechanism: overload", "mechanism: overlord", nil, exitFailed, `catalogue.test.yaml:4: mechanism is "overlord"; allowed: retry_storm`},
+		{"[catalogue.yaml]", "[other.yaml]", nil, exitFailed, "other.yaml: no such file"},
+		{"name", "name", []string{"--run", "nothing"}, exitUsage, `no test matches "nothing"`},
+		{"name", "name", []string{"--run", "("}, exitUsage, "--run: error parsing regexp"},
+	} {
+		changed := filepath.Join(dir, "changed.test.yaml")
+		if err := os.WriteFile(changed, []byte(strings.Replace(string(text), c.from, c.to, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, out, said := cli(t, append([]string{"test", "runbooks", changed}, c.args...)...)
+		got := strings.ReplaceAll(out+said, "changed.test.yaml", "catalogue.test.yaml")
+		if code != c.code || !strings.Contains(got, c.want) {
+			t.Errorf("%s %v: exit %d, want %d with %q in\n%s", c.to, c.args, code, c.code, c.want, got)
+		}
+	}
+	if code, _, said := cli(t, "test", "runbooks", filepath.Join(dir, "none.yaml")); code != exitUsage || !strings.Contains(said, "read tests") {
+		t.Errorf("a file that is not there: exit %d: %s", code, said)
+	}
+}
