@@ -53,7 +53,7 @@ func (f *File) Run(l *runbooks.Library, levers []sre.Capability, keep func(name 
 
 func (t *Test) facts(st *stage, at time.Duration, levers []sre.Capability) runbooks.Facts {
 	f := runbooks.Facts{
-		Snapshot: st.snapshot(at), Diagnosis: t.diagnosis(st, at), Incident: "test", Attempt: t.Given.Attempt,
+		Snapshot: st.snapshot(at), Diagnosis: t.diagnosis(at), Incident: "test", Attempt: t.Given.Attempt,
 		Levers: slices.DeleteFunc(slices.Clone(levers), func(c sre.Capability) bool { return len(t.Levers) > 0 && !slices.Contains(t.Levers, c.Name) }),
 	}
 	for _, name := range t.Given.Tried {
@@ -157,11 +157,11 @@ func words(actions []sre.Action) []string {
 		target := a.Target
 		lever := target.Lever
 		target.Lever = ""
-		text := fmt.Sprintf("%s %s/%s", a.Kind, lever, target.String()[1:])
+		parts := []string{string(a.Kind), lever + target.String()}
 		for _, name := range sorted(a.Params) {
-			text += " " + name + "=" + number(a.Params[name])
+			parts = append(parts, name+"="+number(a.Params[name]))
 		}
-		out = append(out, text)
+		out = append(out, strings.Join(parts, " "))
 	}
 	return out
 }

@@ -152,7 +152,7 @@ func (st *stage) snapshot(at time.Duration) *sre.Snapshot {
 }
 
 // diagnosis is what the test says is believed, as of an instant.
-func (t *Test) diagnosis(st *stage, at time.Duration) *sre.Diagnosis {
+func (t *Test) diagnosis(at time.Duration) *sre.Diagnosis {
 	now := Start().Add(at)
 	h := sre.Hypothesis{Service: t.Given.Root, Mechanism: t.Given.Mechanism, Probability: t.Given.Probability}
 	if h.Probability == 0 {
