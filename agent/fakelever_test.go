@@ -43,6 +43,8 @@ func (l *fakeLever) Describe(context.Context) (sre.Capability, error) {
 		{Kind: sre.RetryBudget, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
 		{Kind: sre.KillSwitch, Reversible: true, Params: []sre.ParamSpec{{Name: "percent", Type: "number", Max: 100}, {Name: "drill", Type: "bool"}}},
 		{Kind: sre.Shed, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
+		{Kind: sre.Scale, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
+		{Kind: sre.Rollback, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
 	}}, nil
 }
 

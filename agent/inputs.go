@@ -230,7 +230,7 @@ func (a *Agent) hearUndo(t *turn, inc *sre.Incident, in sre.Input) {
 		return
 	}
 	a.command(t, in)
-	inc.Escalation = "undone on request of " + in.By
+	inc.Escalation, inc.GaveUp = "undone on request of "+in.By, false
 	for i := range inc.Mitigations { // whatever was tried before
 		if m := &inc.Mitigations[i]; m.Phase.Live() {
 			m.Attempts = 0

@@ -80,6 +80,9 @@ func (a *Agent) whileResolved(t *turn, inc *sre.Incident) bool {
 	if back {
 		return a.recur(t, inc)
 	}
+	if a.another(t, inc) {
+		return true
+	}
 	if !calm {
 		return false
 	}
@@ -189,6 +192,9 @@ func (a *Agent) wantRevert(t *turn, inc *sre.Incident, m *sre.Mitigation, by str
 // itself after the usual calm, trouble that levers were moved for once the time
 // to watch what they did is over. With a lever in force it waits for a human.
 func (a *Agent) whileEscalated(t *turn, inc *sre.Incident) bool {
+	if a.another(t, inc) {
+		return true
+	}
 	switch {
 	case len(inc.InForce()) > 0:
 		return false

@@ -1,7 +1,9 @@
 package suite
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +19,11 @@ func Generate(n int, seed uint64) ([]*scenario.Scenario, error) {
 	out := make([]*scenario.Scenario, n)
 	for i := range out {
 		name := fmt.Sprintf("drawn-%d-%03d", seed, i)
-		s, err := scenario.Parse(name+".scenario", []byte(Draw(seed, i)))
+		text, err := Draw(seed, i)
+		if err != nil {
+			return nil, err
+		}
+		s, err := scenario.Parse(name+".scenario", []byte(text))
 		if err != nil {
 			return nil, fmt.Errorf("story %s: %w", name, err)
 		}
@@ -50,9 +56,41 @@ type drawnCall struct {
 	line     string
 }
 
-// Draw returns the text of the nth story of a seed.
-func Draw(seed uint64, n int) string {
-	d := &drawing{Dice: incidents.NewDice(seed*1_000_003 + uint64(n)*7919)}
+const (
+	// mostDraws bounds how often a world is drawn anew because it is not well.
+	mostDraws = 20
+
+	// atRest is how long a world is looked at before anything happens in it, and
+	// wellAtRest the share of requests that it must answer all that time.
+	atRest     = 2 * time.Minute
+	wellAtRest = 0.95
+)
+
+// Draw returns the text of the nth story of a seed. A world that fails its users
+// before anything happens is no story, and is drawn anew.
+func Draw(seed uint64, n int) (string, error) {
+	for try := range uint64(mostDraws) {
+		text := sketch(seed, n, try)
+		s, err := scenario.Parse("drawn.scenario", []byte(text))
+		if err != nil {
+			return "", fmt.Errorf("story %d of seed %d: %w", n, seed, err)
+		}
+		quiet := *s
+		quiet.Length = atRest
+		r, err := quiet.Run(context.Background(), scenario.Options{})
+		if err != nil {
+			return "", fmt.Errorf("story %d of seed %d: %w", n, seed, err)
+		}
+		if !slices.ContainsFunc(r.Story, func(m scenario.Moment) bool { return m.Goodput < wellAtRest }) {
+			return text, nil
+		}
+	}
+	return "", fmt.Errorf("story %d of seed %d: no world of %d is well before anything happens", n, seed, mostDraws)
+}
+
+// sketch writes one story, which may be no good.
+func sketch(seed uint64, n int, try uint64) string {
+	d := &drawing{Dice: incidents.NewDice(seed*1_000_003 + uint64(n)*7919 + try*104_729)}
 	d.load = d.Between(80, 400)
 	d.shape()
 	fmt.Fprintf(&d.text, "title Story %d of seed %d\nseed %d\n", n, seed, 1+d.Below(1_000_000))
