@@ -85,7 +85,7 @@ func TestLesson07NoLoopOfCuresThatDoNotHelp(t *testing.T) {
 	}
 	retried := 0
 	t.Run("never any help", func(t *testing.T) {
-		steadily(t, 60, func(rt *rapid.T) {
+		whole := steadily(t, 60, func(rt *rapid.T) {
 			r := newRig(t, func(r *rig) {
 				r.w.cures, r.mind.steps, r.cfg.Policy.ActionsPerHour, r.cfg.Policy.MaxRecurrences = 99, 1, 1000, 1000
 			})
@@ -116,7 +116,7 @@ func TestLesson07NoLoopOfCuresThatDoNotHelp(t *testing.T) {
 				}
 			}
 		})
-		showsNothing(t, retried > 0, "tried a second time, hours later")
+		showsNothing(t, whole, retried > 0, "tried a second time, hours later")
 	})
 	t.Run("never any lasting help", func(t *testing.T) {
 		for _, back := range []sre.State{sre.Resolved, sre.Closed} {
@@ -160,7 +160,7 @@ func (f *flicker) tell(c sre.Check) (sre.Verdict, bool) {
 // each needs, which grows with every relapse, and not while the cause lasts.
 func TestLesson11RecoveryIsNotDeclaredTooSoon(t *testing.T) {
 	resolved, lifts, relapses := 0, 0, 0
-	steadily(t, 80, func(rt *rapid.T) {
+	whole := steadily(t, 80, func(rt *rapid.T) {
 		r := newRig(t, func(r *rig) { r.cfg.Policy.MaxRecurrences = 100 })
 		steady := rapid.IntRange(1, 30).Draw(rt, "steadiness")
 		f := &flicker{last: map[string]time.Time{}, good: map[string]sre.Verdict{"well": sre.Pass, "sick": sre.Fail}}
@@ -223,7 +223,7 @@ func TestLesson11RecoveryIsNotDeclaredTooSoon(t *testing.T) {
 			r.w.sick = r.w.sick || inc.State == sre.Closed
 		}
 	})
-	showsNothing(t, resolved > 20, fmt.Sprintf("often resolved: %d", resolved))
-	showsNothing(t, lifts > 20, fmt.Sprintf("often lifted: %d", lifts))
-	showsNothing(t, relapses > 5, fmt.Sprintf("often back: %d", relapses))
+	showsNothing(t, whole, resolved > 5, fmt.Sprintf("often resolved: %d", resolved))
+	showsNothing(t, whole, lifts > 5, fmt.Sprintf("often lifted: %d", lifts))
+	showsNothing(t, whole, relapses > 0, fmt.Sprintf("often back: %d", relapses))
 }
