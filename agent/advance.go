@@ -94,11 +94,12 @@ func (a *Agent) calm(inc *sre.Incident) time.Duration {
 
 // subside ends an incident whose signs are gone by themselves.
 func (a *Agent) subside(t *turn, inc *sre.Incident) bool {
-	if !quiet(t, inc, a.calm(inc)) {
-		return false
-	}
+	over := quiet(t, inc, a.calm(inc))
 	if len(inc.InForce()) > 0 {
-		return a.fire(t, inc, evLift)
+		return a.calmAgain(t, inc) && over && a.fire(t, inc, evLift)
+	}
+	if !over {
+		return false
 	}
 	return a.fire(t, inc, evSubside)
 }

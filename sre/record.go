@@ -77,6 +77,9 @@ type IntentRecord struct {
 	Before  Params    `json:"before,omitempty"`
 	DryRun  bool      `json:"dry_run,omitempty"`
 	Control *Control  `json:"control,omitempty"` // what the action's law remembers, to go on with after a restart
+	// Detail is what the lever said of the target just before: who keeps it beside
+	// the agent, and that they are paused.
+	Detail string `json:"detail,omitempty"`
 }
 
 // ResultRecord is written after a lever was touched, or after a probe settled

@@ -60,6 +60,9 @@ type Gate struct {
 // New returns the gate of a policy.
 func New(p Policy) *Gate {
 	p.calendar = newCalendar(p)
+	if f := p.Validate(); len(f) > 0 {
+		p.fault = f[0].String()
+	}
 	return &Gate{policy: p, guards: guards}
 }
 
