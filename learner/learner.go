@@ -87,6 +87,24 @@ func (l *Learner) add(p place, on int64, t tally) {
 	days[on] = days[on].plus(t)
 }
 
+// Age moves all that was learned some days into the past, for those who let
+// years pass without a clock: a simulation whose every incident begins at the
+// same instant.
+func (l *Learner) Age(days int64) {
+	for p, old := range l.counts {
+		moved := make(map[int64]tally, len(old))
+		for on, t := range old {
+			moved[on-days] = t
+		}
+		l.counts[p] = moved
+	}
+	for _, d := range l.drifts {
+		for i := range d.Found {
+			d.Found[i] -= days
+		}
+	}
+}
+
 // day rounds down, before 1970 too.
 func day(unix int64) int64 {
 	d := unix / secondsPerDay

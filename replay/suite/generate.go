@@ -212,8 +212,13 @@ func (d *drawing) any() *drawnService { return &d.services[1+d.Below(len(d.servi
 func (d *drawing) fault(at string) {
 	victim := d.any()
 	lasts := d.at(15, 120)
+	d.faultOf(d.Below(9), victim, at, lasts)
+}
+
+// faultOf writes a fault of a kind, from 0 to 8.
+func (d *drawing) faultOf(kind int, victim *drawnService, at, lasts string) {
 	w := func(format string, args ...any) { fmt.Fprintf(&d.text, "at "+at+" "+format+"\n", args...) }
-	switch d.Below(9) {
+	switch kind {
 	case 0, 1:
 		w("fault %s capacity=%.2f for %s", victim.name, d.Between(.05, .6), lasts)
 	case 2:

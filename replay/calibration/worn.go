@@ -1,0 +1,58 @@
+package calibration
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/sreagent/sreagent/sre"
+)
+
+// wornOut are the kinds of action that do nothing after the drift.
+var wornOut = []sre.ActionKind{sre.Scale, sre.Breaker}
+
+// lever is one whose actions of some kinds are accepted, shown in effect, and do
+// nothing.
+type lever struct {
+	sre.Remediator
+	lock sync.Mutex // the agent moves several at once
+	held map[string]sre.Directive
+}
+
+func worn(_ string, r sre.Remediator) sre.Remediator {
+	return &lever{Remediator: r, held: map[string]sre.Directive{}}
+}
+
+// Probe shows what is pretended as in effect.
+func (l *lever) Probe(ctx context.Context, a sre.Action) (sre.TargetState, error) {
+	st, err := l.Remediator.Probe(ctx, a)
+	l.lock.Lock()
+	held, pretended := l.held[a.ID]
+	l.lock.Unlock()
+	if err != nil || !pretended {
+		return st, err
+	}
+	st.InEffect, st.Foreign, st.Owner, st.Expires = true, false, a.ID, held.Expires
+	st.Current = maps.Clone(held.Action.Params)
+	return st, nil
+}
+
+// Apply takes the action, and leaves the world alone where its kind is worn out.
+func (l *lever) Apply(ctx context.Context, d sre.Directive) error {
+	if !slices.Contains(wornOut, d.Action.Kind) {
+		return l.Remediator.Apply(ctx, d)
+	}
+	l.lock.Lock()
+	defer l.lock.Unlock()
+	l.held[d.Action.ID] = d
+	return nil
+}
+
+// Revert forgets the action.
+func (l *lever) Revert(ctx context.Context, d sre.Directive) error {
+	l.lock.Lock()
+	delete(l.held, d.Action.ID)
+	l.lock.Unlock()
+	return l.Remediator.Revert(ctx, d)
+}
