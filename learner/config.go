@@ -1,6 +1,7 @@
 package learner
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -29,6 +30,9 @@ type Config struct {
 	Kappa    float64          `yaml:"kappa"`     // runs that the wider experience weighs against the narrower
 	BaseRate float64          `yaml:"base_rate"` // success to assume where data says nothing, above 0 and below 1
 	Priors   map[string]Prior `yaml:"priors"`    // by runbook name
+	// Untested are mechanisms against which no runbook was ever tried, in a
+	// simulator or for real: a person decides until one was, five times.
+	Untested []sre.Mechanism `yaml:"untested"`
 }
 
 // DefaultConfig returns the settings that hold where nothing is configured. The
@@ -54,6 +58,11 @@ func (c Config) Validate() sre.Faults {
 	}
 	if !(c.BaseRate > 0 && c.BaseRate < 1) {
 		f.Add("base_rate", "is "+number(c.BaseRate), "a number above 0 and below 1")
+	}
+	for i, m := range c.Untested {
+		if !m.Valid() {
+			f.Add(sre.Item("untested", i), fmt.Sprintf("unknown mechanism %q", m), "one of the mechanisms that diagnoses name")
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Priors)) {
 		p, path := c.Priors[name], "priors."+name

@@ -271,7 +271,7 @@ func TestConfidenceStaysInBounds(t *testing.T) {
 		cfg.Priors = map[string]Prior{"retry-storm": {Runs: 10, Successes: rapid.SampledFrom([]float64{0, 5, 10}).Draw(t, "prior")}}
 		l := learned(cfg, drawHistory(t)...)
 		if rapid.Bool().Draw(t, "crowd") {
-			l.add(place{"retry-storm", sre.RetryStorm, "stock", ""}, day(noon.Unix()), tally{success: 1e9, failure: rapid.Uint64Range(0, 10).Draw(t, "failures")})
+			l.add(place{"retry-storm", sre.RetryStorm, "stock", "", ""}, day(noon.Unix()), tally{success: 1e9, failure: rapid.Uint64Range(0, 10).Draw(t, "failures")})
 		}
 		q := question()
 		q.Probability, q.DataQuality = rapid.Float64().Draw(t, "probability"), rapid.Float64().Draw(t, "data")

@@ -3,6 +3,7 @@ package calibration
 import (
 	"github.com/sreagent/sreagent/replay/incidents"
 	"github.com/sreagent/sreagent/replay/suite"
+	"github.com/sreagent/sreagent/sre"
 )
 
 const (
@@ -29,13 +30,17 @@ type happening struct {
 	fleet   uint64
 	seed    uint64
 	kind    suite.Trouble
-	unseen  bool // of a kind that never happened in the first half
+	newKind bool // of a kind that never happened in the first half
 	drifted bool // some levers do nothing
 }
 
 var known = []suite.Trouble{
 	suite.Starved, suite.Starved, suite.Slowed, suite.Failing, suite.Rush, suite.Lost, suite.Severed, suite.Leak, suite.Doubled, suite.Harmless,
 }
+
+// neverMet are the mechanisms that the agent meets without any experience: for
+// it nothing was simulated against them, and what comes of them is not told.
+var neverMet = []sre.Mechanism{sre.PoolExhaustion, sre.SurvivorOverload, sre.Oscillation, sre.BadChange, sre.TimeoutInversion, sre.CacheLoss, sre.Unknown}
 
 var withheld = []suite.Trouble{suite.Deployed, suite.Flapping}
 
@@ -46,7 +51,7 @@ func draw(seed uint64, n, of int, drift Drift) happening {
 	if late := 2*n >= of; late && drift == HalfDrift {
 		h.drifted = true
 		if d.Coin(.1) {
-			h.unseen, h.kind = true, withheld[d.Below(len(withheld))]
+			h.newKind, h.kind = true, withheld[d.Below(len(withheld))]
 		}
 	}
 	return h

@@ -21,8 +21,32 @@ type Report struct {
 	Before     Measures      `json:"before"`  // the drift, or the first half
 	After      Measures      `json:"after"`
 	Mechanisms []OfMechanism `json:"mechanisms"`
-	Unseen     Unseen        `json:"unseen"`
+	Unseen     Unseen        `json:"unseen"`    // mechanisms that were never met
+	NewKinds   Unseen        `json:"new_kinds"` // trouble that never happened before, under the name of a mechanism that was met
+	Causes     Causes        `json:"causes"`
 	Plans      []Observation `json:"plans"`
+}
+
+// Causes say what the sets of possible causes were worth, where something was at
+// fault.
+type Causes struct {
+	Covered backtest.Share `json:"covered"` // a service at fault is in the set
+	First   backtest.Share `json:"first"`   // it is the first
+	Size    float64        `json:"size"`    // mean, of the sets
+	Wide    backtest.Share `json:"wide"`    // more than three, or one that is not seen
+}
+
+func ofCauses(list []Observation) Causes {
+	list = slices.DeleteFunc(slices.Clone(list), func(p Observation) bool { return p.Causes == 0 || p.Possible == 0 })
+	c := Causes{
+		Covered: share(list, func(p Observation) bool { return p.Covered }),
+		First:   share(list, func(p Observation) bool { return p.TopRight }),
+		Wide:    share(list, func(p Observation) bool { return p.Possible > 3 || p.Unsure }),
+	}
+	for _, p := range list {
+		c.Size += float64(p.Possible) / float64(len(list))
+	}
+	return c
 }
 
 // OfMechanism is one mechanism's part.
@@ -67,15 +91,20 @@ type Unseen struct {
 	N       int            `json:"n"`
 	Lowered backtest.Share `json:"lowered"` // the estimate is lower for being new
 	Human   backtest.Share `json:"human"`   // a person decided
+	Right   backtest.Share `json:"right"`
 }
 
 func newReport(o Options, all []Observation) *Report {
 	r := &Report{Incidents: o.Incidents, Seed: o.Seed, Drift: o.Drift, Plans: all}
-	var seen, early, late, unseen []Observation
+	var seen, early, late, unseen, fresh []Observation
 	by := map[sre.Mechanism][]Observation{}
 	for _, p := range all {
 		if p.Unseen {
 			unseen = append(unseen, p)
+			continue
+		}
+		if p.NewKind {
+			fresh = append(fresh, p)
 			continue
 		}
 		seen = append(seen, p)
@@ -92,7 +121,7 @@ func newReport(o Options, all []Observation) *Report {
 			r.Mechanisms = append(r.Mechanisms, OfMechanism{m, measure(by[m])})
 		}
 	}
-	r.Unseen = ofUnseen(unseen)
+	r.Unseen, r.NewKinds, r.Causes = ofUnseen(unseen), ofUnseen(fresh), ofCauses(all)
 	return r
 }
 
@@ -101,6 +130,7 @@ func ofUnseen(list []Observation) Unseen {
 		N:       len(list),
 		Lowered: share(list, func(p Observation) bool { return p.lowered() }),
 		Human:   share(list, func(p Observation) bool { return !p.Alone }),
+		Right:   share(list, Observation.good),
 	}
 }
 
@@ -209,7 +239,14 @@ func (r *Report) WriteText(w io.Writer) error {
 	for _, c := range r.Overall.Risk {
 		line("%.2f\t%.3f", c.Coverage, c.Risk)
 	}
-	line("\nnever met: %d plans, lowered %s, decided by a person %s", r.Unseen.N, said(r.Unseen.Lowered), said(r.Unseen.Human))
+	unseen := func(what string, u Unseen) {
+		line("%s: %d plans, lowered %s, decided by a person %s, right %s", what, u.N, said(u.Lowered), said(u.Human), said(u.Right))
+	}
+	line("")
+	unseen("mechanisms never met", r.Unseen)
+	unseen("new kinds of trouble under a known name", r.NewKinds)
+	line("sets of causes: %s hold one at fault (the first alone %s), %.2f services in the mean, too wide %s",
+		said(r.Causes.Covered), said(r.Causes.First), r.Causes.Size, said(r.Causes.Wide))
 	return t.Flush()
 }
 

@@ -49,7 +49,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 
 // experience is the shipped one, without what was never simulated here.
 func experience() learner.Config {
-	return learner.DefaultConfig()
+	c := learner.DefaultConfig()
+	c.Untested = neverMet
+	return c
 }
 
 // mandate lets the agent act alone at the floors of the default policy and ask
@@ -104,7 +106,8 @@ func playDay(ctx context.Context, todays []happening, morning []byte, o Options)
 
 func playOne(ctx context.Context, h happening, morning []byte) (play, error) {
 	name := fmt.Sprintf("incident-%d", h.number)
-	story, err := scenario.Parse(name+".scenario", []byte(suite.DrawIn(h.fleet, h.seed, h.kind)))
+	text, atFault := suite.DrawIn(h.fleet, h.seed, h.kind)
+	story, err := scenario.Parse(name+".scenario", []byte(text))
 	if err != nil {
 		return play{}, err
 	}
@@ -112,7 +115,7 @@ func playOne(ctx context.Context, h happening, morning []byte) (play, error) {
 		Policy: mandate(), Learner: experience(), Experience: morning,
 	}}
 	if h.drifted {
-		how.Through = worn
+		how.Through = worn(h.fleet)
 	}
 	with, err := story.Run(ctx, how)
 	if err != nil {
@@ -122,5 +125,5 @@ func playOne(ctx context.Context, h happening, morning []byte) (play, error) {
 	if err != nil {
 		return play{}, err
 	}
-	return judge(h, with, without), nil
+	return judge(h, atFault, with, without), nil
 }

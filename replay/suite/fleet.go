@@ -28,9 +28,10 @@ const (
 // ordinary are the kinds that a double fault is made of.
 var ordinary = []Trouble{Starved, Slowed, Failing, Rush, Lost, Severed}
 
-// DrawIn returns the text of one incident in a fleet that stays: the same fleet
-// number gives the same services and calls, whatever befalls them.
-func DrawIn(fleet, seed uint64, kind Trouble) string {
+// DrawIn returns the text of one incident in a fleet that stays, and the services
+// at fault: the same fleet number gives the same services and calls, whatever
+// befalls them.
+func DrawIn(fleet, seed uint64, kind Trouble) (text string, atFault []string) {
 	d := &drawing{Dice: incidents.NewDice(fleet*15_485_863 + 17)}
 	d.load = d.Between(80, 400)
 	d.shape()
@@ -48,16 +49,17 @@ func DrawIn(fleet, seed uint64, kind Trouble) string {
 	}
 	d.text.WriteString(" mix=critical:.1,high:.2,normal:.5,low:.2\npeople approve after 30s\n")
 	d.Dice = incidents.NewDice(seed)
-	d.befall(kind)
-	return d.text.String()
+	atFault = d.befall(kind)
+	return d.text.String(), atFault
 }
 
-func (d *drawing) befall(kind Trouble) {
+func (d *drawing) befall(kind Trouble) (atFault []string) {
 	victim, at, lasts := d.any(), d.at(120, 125), d.at(15, 120)
 	faults := []Trouble{Starved, "", Slowed, Failing, Rush, Lost, "", "", Severed} // by the number of faultOf
 	switch kind {
 	case Harmless:
 		d.benign()
+		return nil
 	case Leak:
 		fmt.Fprintf(&d.text, "at %s fault %s leak=%.2f for %s\n", at, victim.name, d.Between(.2, 3), d.at(60, 180))
 	case Deployed:
@@ -69,10 +71,12 @@ func (d *drawing) befall(kind Trouble) {
 		}
 	case Doubled:
 		for range 2 {
-			one := ordinary[d.Below(len(ordinary))]
-			d.faultOf(slices.Index(faults, one), d.any(), d.at(120, 180), d.at(15, 120))
+			one, hit := ordinary[d.Below(len(ordinary))], d.any()
+			atFault = append(atFault, d.faultOf(slices.Index(faults, one), hit, d.at(120, 180), d.at(15, 120)))
 		}
+		return atFault
 	case Starved, Slowed, Failing, Rush, Lost, Severed:
-		d.faultOf(slices.Index(faults, kind), victim, at, lasts)
+		return []string{d.faultOf(slices.Index(faults, kind), victim, at, lasts)}
 	}
+	return []string{victim.name}
 }

@@ -215,8 +215,8 @@ func (d *drawing) fault(at string) {
 	d.faultOf(d.Below(9), victim, at, lasts)
 }
 
-// faultOf writes a fault of a kind, from 0 to 8.
-func (d *drawing) faultOf(kind int, victim *drawnService, at, lasts string) {
+// faultOf writes a fault of a kind, from 0 to 8, and names the service at fault.
+func (d *drawing) faultOf(kind int, victim *drawnService, at, lasts string) string {
 	w := func(format string, args ...any) { fmt.Fprintf(&d.text, "at "+at+" "+format+"\n", args...) }
 	switch kind {
 	case 0, 1:
@@ -227,10 +227,11 @@ func (d *drawing) faultOf(kind int, victim *drawnService, at, lasts string) {
 		w("fault %s errors=%.2f for %s", victim.name, d.Between(.2, .9), lasts)
 	case 4:
 		w("load users %.2f over=%s for %s", d.Between(1.5, 4), d.at(5, 40), lasts)
+		return d.services[0].name
 	case 5:
 		if victim.replicas > 1 {
 			w("fault %s lost=%d for %s", victim.name, 1+d.Below(victim.replicas-1), lasts)
-			return
+			return victim.name
 		}
 		w("fault %s capacity=0.1 for %s", victim.name, lasts)
 	case 6:
@@ -240,7 +241,9 @@ func (d *drawing) faultOf(kind int, victim *drawnService, at, lasts string) {
 	default:
 		c := d.calls[d.Below(len(d.calls))]
 		w("net %s -> %s delay=%s loss=%.2f for %s", d.services[c.from].name, d.services[c.to].name, duration(d.Between(.05, .5)), d.Between(.2, .8), lasts)
+		return d.services[c.to].name
 	}
+	return victim.name
 }
 
 func (d *drawing) at(low, high float64) string {
