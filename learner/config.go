@@ -35,12 +35,14 @@ type Config struct {
 	Untested []sre.Mechanism `yaml:"untested"`
 }
 
-// DefaultConfig returns the settings that hold where nothing is configured. The
+// DefaultConfig returns the settings that hold where nothing is configured.
+// Outcomes are forgotten slowly: a service has few incidents a year, and a cure
+// that ceases to help is found by the test for drift long before. The
 // one prior comes from simulated retry storms in six topologies, of which a
 // retry budget of 10 % with a bounded queue cured five.
 func DefaultConfig() Config {
 	return Config{
-		HalfLife: model.Duration(60 * 24 * time.Hour),
+		HalfLife: model.Duration(180 * 24 * time.Hour),
 		Kappa:    8,
 		BaseRate: 0.3,
 		Priors:   map[string]Prior{"retry-storm": {Runs: 6, Successes: 5}},

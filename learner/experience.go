@@ -91,8 +91,9 @@ func (p place) fits(q Question, away float64) (fits [levels]float64) {
 }
 
 // posterior walks down the levels: the mean of each one is worth kappa runs in
-// the next, half as many where situations are told apart, which differ more than
-// services do. Where the class or the situation is not known there is no such
+// the next, half as many where situations are told apart, and down to half at a
+// service that has shown much itself: these differ more than mechanisms and
+// classes do. Where the class or the situation is not known there is no such
 // level.
 func (l *Learner) posterior(q Question, e experience) (a, b float64) {
 	prior := l.cfg.Priors[q.Runbook]
@@ -105,6 +106,9 @@ func (l *Learner) posterior(q Question, e experience) (a, b float64) {
 			continue
 		case level == likeThis:
 			kappa /= 2
+		case level == atService:
+			n := c.success + c.failure
+			kappa /= 1 + n/(n+kappa)
 		}
 		mean := inside(a / (a + b))
 		a = kappa*mean + c.success

@@ -46,7 +46,7 @@ func (c Confidence) Known() bool { return c.P != 0 || c.Lower != 0 || c.Basis !=
 
 // finite is the confidence with figures that JSON can hold.
 func (c Confidence) finite() Confidence {
-	c.P, c.Lower, c.Raw = Finite(c.P), Finite(c.Lower), Finite(c.Raw)
+	c.P, c.Lower, c.Raw, c.Prior = Finite(c.P), Finite(c.Lower), Finite(c.Raw), Finite(c.Prior)
 	c.Factors = slices.Clone(c.Factors)
 	for i := range c.Factors {
 		f := &c.Factors[i]
