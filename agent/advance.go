@@ -401,9 +401,10 @@ func (a *Agent) confidence(t *turn, inc *sre.Incident) sre.Confidence {
 	top := inc.Diagnosis.Top()
 	c := a.mind.experience.Confidence(learner.Question{
 		Runbook: inc.Plan.Runbook, Mechanism: top.Mechanism, Service: top.Service, Class: class(t.snap, top.Service),
-		Probability: top.Probability, DataQuality: inc.Diagnosis.DataQuality, At: t.now,
+		Probability: top.Probability, DataQuality: inc.Diagnosis.DataQuality, At: t.now, Signature: signature(t, inc),
+		Suspects: suspects(inc.Diagnosis),
 	})
-	c.P, c.Lower, c.Raw = sre.Finite(c.P), sre.Finite(c.Lower), sre.Finite(c.Raw)
+	c.P, c.Lower, c.Raw, c.Prior = sre.Finite(c.P), sre.Finite(c.Lower), sre.Finite(c.Raw), sre.Finite(c.Prior)
 	for i := range c.Factors {
 		f := &c.Factors[i]
 		f.Value, f.After = sre.Finite(f.Value), sre.Finite(f.After)

@@ -294,7 +294,9 @@ func (a *Agent) nextStep(t *turn, inc *sre.Incident, why string) bool {
 			break
 		}
 		inc.Step = next // the question is about this one
-		clearance, _, err := a.gate.Clear(a.question(t, inc), inc.Decision, inc.Approval)
+		q := a.question(t, inc)
+		q.Next = next
+		clearance, _, err := a.gate.Clear(q, inc.Decision, inc.Approval)
 		inc.Step = at
 		if err == nil {
 			err = a.halfSimulated(inc)
@@ -352,7 +354,8 @@ func (a *Agent) learn(t *turn, inc *sre.Incident, o sre.Outcome) {
 	r := sre.OutcomeRecord{
 		Runbook: inc.Plan.Runbook, Mechanism: inc.Against, Service: inc.Plan.Cause,
 		Outcome: o, At: t.now, Predicted: inc.Confidence.P,
-		Raw: inc.Confidence.Raw, Class: inc.Confidence.Class,
+		Raw: inc.Confidence.Raw, Prior: inc.Confidence.Prior, Class: inc.Confidence.Class,
+		Signature: inc.Confidence.Signature, Blamed: blamed(inc, o),
 	}
 	a.book.came(inc, o, t.now)
 	a.note(t, sre.Record{Kind: sre.RecordOutcome, IncidentID: inc.ID, Outcome: &r})

@@ -102,9 +102,12 @@ type OutcomeRecord struct {
 	Service   string    `json:"service"`
 	Outcome   Outcome   `json:"outcome"`
 	At        time.Time `json:"at"`
-	Predicted float64   `json:"predicted"`       // the probability that was decided on
-	Raw       float64   `json:"raw,omitempty"`   // that before calibration
-	Class     string    `json:"class,omitempty"` // of the service: entry, middle or leaf
+	Predicted float64   `json:"predicted"`           // the probability that was decided on
+	Raw       float64   `json:"raw,omitempty"`       // that before calibration
+	Prior     float64   `json:"prior,omitempty"`     // that before the marks of the situation were looked at
+	Class     string    `json:"class,omitempty"`     // of the service: entry, middle or leaf
+	Signature []string  `json:"signature,omitempty"` // of the situation that was decided in
+	Blamed    *float64  `json:"blamed,omitempty"`    // probability that was given to the cause which proved true; nil where that is not known
 }
 
 // Notice is what people are told about an incident. Alert channels key on

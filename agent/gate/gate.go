@@ -40,6 +40,7 @@ type Question struct {
 	LastHour    int         // new mitigations in the last hour
 	Levers      []sre.Capability
 	Blocked     string     // why no step of the plan may start now; empty when one may
+	Next        int        // step that is to start, where it is beyond the incident's
 	Arbitration sre.Reason // what the arbiter allows; empty where it was not asked
 	Simulated   bool       // dry run: shown in the decision, decided in the executor
 }

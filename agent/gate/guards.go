@@ -33,6 +33,7 @@ var guards = []guard{
 	{"lock", weighLock},
 	{"confidence", weighConfidence},
 	{"abstention", weighAbstention},
+	{"cause_set", weighCauses},
 	{"risk", weighRisk},
 	{"protected", weighProtected},
 	{"blast_radius", weighBlast},

@@ -250,8 +250,13 @@ func (d *drawing) any() *drawnService { return &d.services[1+d.Below(len(d.servi
 func (d *drawing) fault(at string) {
 	victim := d.any()
 	lasts := d.at(15, 120)
+	d.faultOf(d.Below(9), victim, at, lasts)
+}
+
+// faultOf writes a fault of a kind, from 0 to 8, and names the service at fault.
+func (d *drawing) faultOf(kind int, victim *drawnService, at, lasts string) string {
 	w := func(format string, args ...any) { fmt.Fprintf(&d.text, "at "+at+" "+format+"\n", args...) }
-	switch d.Below(9) {
+	switch kind {
 	case 0, 1:
 		w("fault %s capacity=%.2f for %s", victim.name, d.Between(.05, .6), lasts)
 	case 2:
@@ -260,10 +265,11 @@ func (d *drawing) fault(at string) {
 		w("fault %s errors=%.2f for %s", victim.name, d.Between(.2, .9), lasts)
 	case 4:
 		w("load users %.2f over=%s for %s", d.Between(1.5, 4), d.at(5, 40), lasts)
+		return d.services[0].name
 	case 5:
 		if victim.replicas > 1 {
 			w("fault %s lost=%d for %s", victim.name, 1+d.Below(victim.replicas-1), lasts)
-			return
+			return victim.name
 		}
 		w("fault %s capacity=0.1 for %s", victim.name, lasts)
 	case 6:
@@ -273,7 +279,9 @@ func (d *drawing) fault(at string) {
 	default:
 		c := d.calls[d.Below(len(d.calls))]
 		w("net %s -> %s delay=%s loss=%.2f for %s", d.services[c.from].name, d.services[c.to].name, duration(d.Between(.05, .5)), d.Between(.2, .8), lasts)
+		return d.services[c.to].name
 	}
+	return victim.name
 }
 
 func (d *drawing) at(low, high float64) string {
