@@ -154,8 +154,8 @@ func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
 		outcome = sre.InconclusiveOutcome
 	case sre.Pass, sre.Fail:
 	}
-	if a.helpedInPart(t, inc) {
-		return a.giveUp(t, inc, evKeep, sre.Unchanged, "it helped in part, and stays in force until its lease ends: "+why)
+	if verdict == sre.Fail && a.helpedInPart(t, inc) {
+		return a.giveUp(t, inc, evKeep, outcome, "it helped in part, and stays in force until its lease ends: "+why)
 	}
 	if step.OnFail == sre.KeepAndEscalate && inc.MergedInto == "" {
 		return a.giveUp(t, inc, evKeep, outcome, "it did not help in time, and stays in force until its lease ends: "+why)
