@@ -40,6 +40,8 @@ func registerRunbooks(app *kingpin.Application, commands map[string]command) {
 		return writeRunbook(std.out, *drawn, (*runbooks.Library).Mermaid)
 	})
 
+	registerRunbookDiff(books, commands)
+
 	schema := books.Command("schema", "Print the JSON Schema of runbook files.")
 	commands[schema.FullCommand()] = safely(func(_ context.Context, std streams) error {
 		text, err := runbooks.Schema()
