@@ -165,6 +165,8 @@ func TestSentenceVariants(t *testing.T) {
 		{sre.Record{Kind: sre.RecordApproval, Approval: &sre.Approval{Decision: "d", Response: sre.Expired}}, "Nobody answered decision d in time."},
 		{sre.Record{Kind: sre.RecordIntent, Intent: &sre.IntentRecord{DryRun: true, Permit: sre.Permit{Purpose: sre.ToRevert}, Action: sre.Action{ID: "a", Kind: sre.Drain}}},
 			"Would revert (dry run) drain on /, permitted by nobody, epoch 0, action a."},
+		{sre.Record{Kind: sre.RecordIntent, Intent: &sre.IntentRecord{Detail: "kept by x", Permit: sre.Permit{Purpose: sre.ToApply}, Action: sre.Action{ID: "a", Kind: sre.Scale}}},
+			"About to apply scale on /, kept by x, permitted by nobody, epoch 0, action a."},
 		{sre.Record{Kind: sre.RecordResult, Result: &sre.ResultRecord{Action: "a", Purpose: sre.ToRenew, Phase: sre.Released, State: sre.TargetState{Foreign: true}}},
 			"The target of action a answered after renew: released, moved by somebody else."},
 		{sre.Record{Kind: sre.RecordNotice, Notice: &sre.Notice{Text: "look", NeedsYou: true}}, "People were told (unrated, no state): look; an answer is wanted."},
