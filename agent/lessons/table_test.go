@@ -90,7 +90,7 @@ var plants = []plant{
 	{7, "agent/arbiter/ledger.go", `	if o == sre.Improved {`, `	if o == sre.Improved || o == sre.InconclusiveOutcome {`},
 	{7, "agent/arbiter/judge.go", `		if n < p.Ineffective {`, `		if n >= 0 {`},
 	{7, "agent/verify.go", `	inc.Tried = append(inc.Tried, cureKey(inc))
-	a.learn(`, `	a.learn(`},
+	inc.GaveUp = e`, `	inc.GaveUp = e`},
 	{7, "agent/gate/guards.go", `	if q.Incident.Recurrences > p.MaxRecurrences {`, `	if false {`},
 
 	{8, "agent/tick.go", `	a.epoch = a.book.starts + 1`, `	a.epoch = 1`},

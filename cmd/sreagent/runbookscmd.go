@@ -40,6 +40,7 @@ func registerRunbooks(app *kingpin.Application, commands map[string]command) {
 		return writeRunbook(std.out, *drawn, (*runbooks.Library).Mermaid)
 	})
 
+	registerRunbookNew(books, commands)
 	registerRunbookDiff(books, commands)
 
 	schema := books.Command("schema", "Print the JSON Schema of runbook files.")
