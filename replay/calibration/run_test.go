@@ -28,7 +28,7 @@ func TestEveryKindOfTroubleParses(t *testing.T) {
 func TestTheSameReportWithAnyNumberOfJobs(t *testing.T) {
 	incidents := 8
 	if testing.Short() {
-		incidents = 4
+		incidents = 2
 	}
 	var texts [2]bytes.Buffer
 	var reports [2]*Report
@@ -177,4 +177,33 @@ func (deaf) Revert(context.Context, sre.Directive) error { return nil }
 
 func (deaf) Probe(context.Context, sre.Action) (sre.TargetState, error) {
 	return sre.TargetState{}, nil
+}
+
+func TestPeopleSayWhichProbabilityTheCauseWasGiven(t *testing.T) {
+	suspects := []sre.Suspect{{Service: "a", Probability: .6, Possible: true}, {Probability: .3, Possible: true}, {Service: "b", Probability: .1}}
+	for name, c := range map[string]struct {
+		atFault []string
+		want    float64
+		covered bool
+		first   bool
+	}{
+		"the first":  {[]string{"a"}, .6, true, true},
+		"the last":   {[]string{"b"}, .1, false, false},
+		"either":     {[]string{"b", "a"}, .6, true, true},
+		"none named": {[]string{"z"}, .3, true, false},
+	} {
+		p := verdict(c.atFault, suspects)
+		var o Observation
+		o.blame(c.atFault, suspects)
+		if p == nil || *p != c.want || o.Covered != c.covered || o.TopRight != c.first || o.Possible != 2 || !o.Unsure {
+			t.Errorf("%s: %v, %+v", name, p, o)
+		}
+	}
+	if verdict(nil, suspects) != nil {
+		t.Error("where nothing was at fault, somebody is blamed")
+	}
+	list := []Observation{{Causes: 1, Possible: 4, Covered: true}, {Causes: 1, Possible: 2, Unsure: true}, {Causes: 0, Possible: 3}, {Causes: 1}}
+	if c := ofCauses(list); c.Covered.Value != .5 || c.Covered.N != 2 || c.Size != 3 || c.Wide.Value != 1 {
+		t.Errorf("%+v", c)
+	}
 }
