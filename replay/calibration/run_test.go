@@ -124,6 +124,17 @@ func TestRightIsWellInTimeAndBetterThanTheTwin(t *testing.T) {
 	}
 }
 
+func TestAPlanWhoseOwnCheckFailedIsNotRight(t *testing.T) {
+	ill, cured := lived(1, 1, .2, .2, .2, .2, .2, .2, .2), lived(1, 1, .2, .2, 1, 1, 1, 1, 1)
+	inc := &sre.Incident{PlanBegan: scenario.Origin().Add(2 * time.Minute)}
+	for outcome, want := range map[sre.Outcome]float64{sre.Improved: 1, sre.Unchanged: 0, sre.Worsened: 0, sre.NoDataOutcome: 0} {
+		got := observed(happening{}, &sre.OutcomeRecord{Outcome: outcome}, &sre.Decision{}, inc, cured, ill)
+		if got.Right != want || got.Users != 1 {
+			t.Errorf("%s: right %v, by users %v", outcome, got.Right, got.Users)
+		}
+	}
+}
+
 func TestMeasuresOfAFewPlans(t *testing.T) {
 	list := []Observation{
 		{Incident: 0, P: .9, Lower: .8, Right: 1, Cleared: true, Alone: true, Mechanism: sre.Overload},
