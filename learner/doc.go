@@ -7,7 +7,8 @@
 //
 // Counts are kept as whole numbers per day, so the order in which outcomes
 // arrive cannot matter, and two agents that learned the same are equal byte for
-// byte; calibration and drift depend on the order of the trail. Read
-// confidence.go for the arithmetic, learner.go for the counting, calibration.go
+// byte; calibration, drift and the limit of possible causes depend on the order of
+// the trail. Read confidence.go for the arithmetic, experience.go and learner.go
+// for the counting, situation.go for what is alike, calibration.go, conformal.go
 // and drift.go for what outcomes say of the predictions.
 package learner

@@ -59,9 +59,23 @@ func fleet(n int, seed uint64) []situation {
 	return out
 }
 
+// marked gives situations signatures.
+func marked(list []situation) []situation {
+	dice := rand.New(rand.NewPCG(9, 1))
+	for i := range list {
+		for _, mark := range []string{"a", "b", "c"} {
+			if dice.IntN(2) == 0 {
+				list[i].q.Signature = append(list[i].q.Signature, mark)
+			}
+		}
+		list[i].q.Signature = append(list[i].q.Signature, "cause:"+string(list[i].usual))
+	}
+	return list
+}
+
 // tell is the record of a situation as the agent would write it.
 func tell(s situation, c sre.Confidence) sre.OutcomeRecord {
-	o := sre.OutcomeRecord{Runbook: s.q.Runbook, Mechanism: s.q.Mechanism, Service: s.q.Service, Class: s.q.Class, At: s.q.At, Predicted: c.P, Raw: c.Raw, Outcome: sre.Unchanged}
+	o := sre.OutcomeRecord{Runbook: s.q.Runbook, Mechanism: s.q.Mechanism, Service: s.q.Service, Class: s.q.Class, At: s.q.At, Predicted: c.P, Raw: c.Raw, Prior: c.Prior, Signature: c.Signature, Outcome: sre.Unchanged}
 	if s.right {
 		o.Outcome = sre.Improved
 	}
@@ -165,7 +179,7 @@ func TestDriftIsFoundAndHalvesWhatWasLearned(t *testing.T) {
 func TestSnapshotKeepsCalibrationAndDrift(t *testing.T) {
 	for _, n := range []int{49, 51, 60, 1010, 2040} {
 		a, b := New(DefaultConfig()), New(DefaultConfig())
-		story := fleet(n+40, 7)
+		story := marked(fleet(n+40, 7))
 		for _, s := range story[:n] {
 			a.Learn(tell(s, a.Confidence(s.q)))
 		}

@@ -135,7 +135,7 @@ func step(rows []row, w []float64) bool {
 
 // likeness is a signature as a set of bits, one for each mark that was ever
 // told. Which bit a mark has depends on who came first; what is computed of it
-// does not.
+// does not, while there are bits for all: the agent knows fewer than a hundred.
 type likeness [2]uint64
 
 // marks gives each mark its bit. Signatures have a small vocabulary; marks

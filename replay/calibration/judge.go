@@ -36,7 +36,8 @@ type Observation struct {
 	Cleared   bool          `json:"cleared"`          // nothing that says how sure it is stood against acting alone
 	Alone     bool          `json:"alone"`            // nobody was asked
 	Outcome   sre.Outcome   `json:"outcome"`          // as the agent judged
-	Right     float64       `json:"right"`            // as the world judges: 1, 0, or .5 where it would have ended as well by itself
+	Right     float64       `json:"right"`            // Users, where the runbook's own check held in time and stayed too; else 0
+	Users     float64       `json:"users"`            // as the world judges: 1, 0, or .5 where it would have ended as well by itself
 	Gain      float64       `json:"gain"`             // of goodput over the twin without the agent
 	Causes    int           `json:"causes"`           // services at fault
 	Possible  int           `json:"possible"`         // that could be the cause
@@ -128,11 +129,14 @@ func observed(h happening, o *sre.OutcomeRecord, d *sre.Decision, inc *sre.Incid
 			out.Cleared = out.Cleared && r.Allows == sre.Act
 		}
 	}
-	out.Right, out.Gain, out.Cured = right(inc.PlanBegan, with, without)
+	out.Users, out.Gain, out.Cured = right(inc.PlanBegan, with, without)
+	if o.Outcome == sre.Improved {
+		out.Right = out.Users
+	}
 	return out
 }
 
-// right judges a cure from its first tick to the end of the story.
+// right judges by users alone, from its first tick to the end of the story.
 func right(from time.Time, with, without *scenario.Result) (verdict, gain float64, cured bool) {
 	cured = well(from, with)
 	gain = goodput(from, with) - goodput(from, without)

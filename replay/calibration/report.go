@@ -56,11 +56,12 @@ type OfMechanism struct {
 }
 
 // Measures say what some predictions were worth. Right is a plan that ended
-// with users well and nobody the worse for it.
+// with the runbook's check held, users well and nobody the worse for it.
 type Measures struct {
 	N           int            `json:"n"`
 	Base        float64        `json:"base_rate"`
 	ECE         Interval       `json:"ece"`
+	Users       Interval       `json:"ece_by_users"` // where what users felt is all that counts, and not the runbook's own check
 	Brier       Interval       `json:"brier"`
 	Skill       Interval       `json:"brier_skill"`
 	Reliability []learner.Bin  `json:"reliability"`
@@ -73,7 +74,7 @@ type Measures struct {
 	AURC        float64        `json:"aurc"` // area under the risk-coverage curve
 }
 
-// Interval is a figure with its 95 % bootstrap interval, drawn by incident.
+// Interval is a figure with its 95 % bootstrap interval, drawn by plan.
 type Interval struct {
 	Value float64 `json:"value"`
 	Low   float64 `json:"low"`
@@ -165,6 +166,7 @@ func measure(list []Observation) Measures {
 	}
 	m.Base = share(list, Observation.good).Value
 	m.ECE = between(scored, learner.ECE)
+	m.Users = between(byUsers(list), learner.ECE)
 	m.Brier = between(scored, learner.Brier)
 	m.Skill = between(scored, learner.BrierSkill)
 	m.Reliability = learner.Reliability(scored, 10)
@@ -179,7 +181,17 @@ func measure(list []Observation) Measures {
 	return m
 }
 
-// good is what P predicts: users are well, and nobody the worse for it.
+// byUsers are the predictions against what users felt alone.
+func byUsers(list []Observation) []learner.Scored {
+	out := make([]learner.Scored, len(list))
+	for i, p := range list {
+		out[i] = learner.Scored{P: p.P, Right: p.Users > 0}
+	}
+	return out
+}
+
+// good is what P predicts: the check of the runbook holds, users are well, and
+// nobody is the worse for it.
 func (p Observation) good() bool { return p.Right > 0 }
 
 // riskCoverage sorts by the figure that decisions use. The risk at a coverage
@@ -220,9 +232,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) } // reported by Flush
 	line("%d incidents of seed %d, drift %s: %d plans were carried out\n", r.Incidents, r.Seed, r.Drift, len(r.Plans))
-	line("\tplans\tright\tECE\tBrier skill\tcleared\tof them right\tbetter than without\talone\tof them right\tAURC")
+	line("\tplans\tright\tECE\tECE by users alone\tBrier skill\tcleared\tof them right\tbetter than without\talone\tof them right\tAURC")
 	row := func(name string, m Measures) {
-		line("%s\t%d\t%.3f\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.3f", name, m.N, m.Base, m.ECE, m.Skill, said(m.Coverage), said(m.Precision),
+		line("%s\t%d\t%.3f\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.3f", name, m.N, m.Base, m.ECE, m.Users, m.Skill, said(m.Coverage), said(m.Precision),
 			said(m.Needed), said(m.Alone), said(m.AloneRight), m.AURC)
 	}
 	row("all", r.Overall)

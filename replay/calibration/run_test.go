@@ -28,7 +28,7 @@ func TestEveryKindOfTroubleParses(t *testing.T) {
 func TestTheSameReportWithAnyNumberOfJobs(t *testing.T) {
 	incidents := 8
 	if testing.Short() {
-		incidents = 4
+		incidents = 2
 	}
 	var texts [2]bytes.Buffer
 	var reports [2]*Report
@@ -124,6 +124,17 @@ func TestRightIsWellInTimeAndBetterThanTheTwin(t *testing.T) {
 	}
 }
 
+func TestAPlanWhoseOwnCheckFailedIsNotRight(t *testing.T) {
+	ill, cured := lived(1, 1, .2, .2, .2, .2, .2, .2, .2), lived(1, 1, .2, .2, 1, 1, 1, 1, 1)
+	inc := &sre.Incident{PlanBegan: scenario.Origin().Add(2 * time.Minute)}
+	for outcome, want := range map[sre.Outcome]float64{sre.Improved: 1, sre.Unchanged: 0, sre.Worsened: 0, sre.NoDataOutcome: 0} {
+		got := observed(happening{}, &sre.OutcomeRecord{Outcome: outcome}, &sre.Decision{}, inc, cured, ill)
+		if got.Right != want || got.Users != 1 {
+			t.Errorf("%s: right %v, by users %v", outcome, got.Right, got.Users)
+		}
+	}
+}
+
 func TestMeasuresOfAFewPlans(t *testing.T) {
 	list := []Observation{
 		{Incident: 0, P: .9, Lower: .8, Right: 1, Cleared: true, Alone: true, Mechanism: sre.Overload},
@@ -177,4 +188,33 @@ func (deaf) Revert(context.Context, sre.Directive) error { return nil }
 
 func (deaf) Probe(context.Context, sre.Action) (sre.TargetState, error) {
 	return sre.TargetState{}, nil
+}
+
+func TestPeopleSayWhichProbabilityTheCauseWasGiven(t *testing.T) {
+	suspects := []sre.Suspect{{Service: "a", Probability: .6, Possible: true}, {Probability: .3, Possible: true}, {Service: "b", Probability: .1}}
+	for name, c := range map[string]struct {
+		atFault []string
+		want    float64
+		covered bool
+		first   bool
+	}{
+		"the first":  {[]string{"a"}, .6, true, true},
+		"the last":   {[]string{"b"}, .1, false, false},
+		"either":     {[]string{"b", "a"}, .6, true, true},
+		"none named": {[]string{"z"}, .3, true, false},
+	} {
+		p := verdict(c.atFault, suspects)
+		var o Observation
+		o.blame(c.atFault, suspects)
+		if p == nil || *p != c.want || o.Covered != c.covered || o.TopRight != c.first || o.Possible != 2 || !o.Unsure {
+			t.Errorf("%s: %v, %+v", name, p, o)
+		}
+	}
+	if verdict(nil, suspects) != nil {
+		t.Error("where nothing was at fault, somebody is blamed")
+	}
+	list := []Observation{{Causes: 1, Possible: 4, Covered: true}, {Causes: 1, Possible: 2, Unsure: true}, {Causes: 0, Possible: 3}, {Causes: 1}}
+	if c := ofCauses(list); c.Covered.Value != .5 || c.Covered.N != 2 || c.Size != 3 || c.Wide.Value != 1 {
+		t.Errorf("%+v", c)
+	}
 }
