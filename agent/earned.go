@@ -139,12 +139,11 @@ func (a *Agent) hearMandate(t *turn, in sre.Input) {
 	a.note(t, sre.Record{Kind: sre.RecordOperator, Operator: &sre.OperatorRecord{
 		Command: in.Kind, Name: in.Name, By: in.By, Role: in.Role, Reason: in.Reason, Mandate: &change,
 	}})
-	switch change.Verb {
-	case sre.MandateDecline:
-		a.answer(t, in, true, fmt.Sprintf("declined: %s stays at %s, and evidence counts anew", in.Name, change.From))
-	default:
-		a.answer(t, in, true, fmt.Sprintf("%s is at %s now", in.Name, change.To))
+	words := fmt.Sprintf("%s is at %s now", in.Name, change.To)
+	if change.Verb == sre.MandateDecline {
+		words = fmt.Sprintf("declined: %s stays at %s, and evidence counts anew", in.Name, change.From)
 	}
+	a.answer(t, in, true, words)
 }
 
 // mandateChange is the step that a person asks for, or why it cannot be taken.

@@ -150,7 +150,7 @@ func (g *Gate) Clear(q Question, decided *sre.Decision, approval *sre.Approval) 
 		approval.Role.Rank() >= g.policy.approverOf(q).Rank()
 	need, have := g.policy.Approvals.Of(q.Plan), 0
 	if yes {
-		have = people(approval)
+		have = g.policy.Approvals.people(q.Plan, approval)
 	}
 	enough := have >= need
 	age, lasts := time.Duration(0), g.approvalLasts(q.Plan)

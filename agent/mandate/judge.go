@@ -142,10 +142,9 @@ func (x *line) promotion(k sre.MandateKey, s Scene, rule Rule, stands sre.Stance
 		}
 		p.Text = fmt.Sprintf("%d of %d outcomes verified good, lower bound %.2f (%.2f is needed), none worsened, %d of %d questions approved",
 			c.of[improved], c.n(), c.lower(), e.LowerBound, c.of[approved], c.answers())
-	default:
-		return nil
+	case sre.Act:
 	}
-	if p.To.Rank() > e.UpTo.Rank() || p.To.Rank() > rule.Mode.Rank() {
+	if p.To == "" || p.To.Rank() > e.UpTo.Rank() || p.To.Rank() > rule.Mode.Rank() {
 		return nil
 	}
 	return p

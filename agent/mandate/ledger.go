@@ -120,6 +120,8 @@ func (l *Ledger) Outcome(at time.Time, fingerprint string, o sre.OutcomeRecord, 
 		w = unchanged
 	case sre.Worsened:
 		w = worsened
+	case sre.InconclusiveOutcome, sre.NoDataOutcome:
+		return
 	default:
 		return
 	}
