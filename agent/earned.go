@@ -45,7 +45,7 @@ func (b *book) cameBack(r sre.Record) {
 			b.earned.Recurred(r.At, inc.Plan.Runbook, taken(inc))
 		}
 	case string(evReopen), "open":
-		b.earned.Relapsed(r.At, inc.Fingerprint)
+		b.earned.Relapsed(r.At, inc.Fingerprint, inc.Recurrences > 0)
 	}
 }
 

@@ -115,6 +115,7 @@ func (w *world) History(_ context.Context, from, to time.Time, step time.Duratio
 // The mind of these tests: whatever is troubled has one cause, db.
 type fakeMind struct {
 	settles    func([]sre.Action) []sre.Action // what a step becomes when it starts
+	author     string                          // of the runbook
 	anywhere   bool                            // plans need no cause
 	w          *world
 	cause      string
@@ -221,7 +222,7 @@ func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 	if cause == m.unfit || slices.Contains(f.Tried, "storm/"+cause) {
 		return nil, []sre.Rejection{{Runbook: "storm", Reason: "did not help before"}}
 	}
-	p := &sre.Plan{Runbook: "storm", Version: "1", Risk: sre.LowRisk, Cause: cause, Anywhere: m.anywhere, Hold: 5 * time.Second, LiftGap: 3 * time.Second,
+	p := &sre.Plan{Runbook: "storm", Version: "1", Author: m.author, Risk: sre.LowRisk, Cause: cause, Anywhere: m.anywhere, Hold: 5 * time.Second, LiftGap: 3 * time.Second,
 		Relapse: sre.Check{Expr: "sick"}}
 	kinds := []sre.ActionKind{sre.RetryBudget, sre.Shed, sre.Shed}
 	for i := range m.steps {

@@ -58,14 +58,14 @@ func (a Approvals) validate() sre.Faults {
 
 // people counts who stands behind an approval; who stands there twice counts
 // once.
-func (rules Approvals) people(p *sre.Plan, a *sre.Approval) int {
-	all := map[string]bool{a.By: true}
-	for _, name := range a.With {
+func (a Approvals) people(p *sre.Plan, given *sre.Approval) int {
+	all := map[string]bool{given.By: true}
+	for _, name := range given.With {
 		all[name] = true
 	}
 	delete(all, "") // nobody
 	for name := range all {
-		if rules.Excludes(p, name) != "" {
+		if a.Excludes(p, name) != "" {
 			delete(all, name)
 		}
 	}

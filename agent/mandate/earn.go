@@ -79,7 +79,7 @@ func (e Earn) Validate() sre.Faults {
 			f.Add(c.path, fmt.Sprintf("%v is not a share", c.v), "above 0, at most 1")
 		}
 	}
-	if best := lower(keep, keep); e.LowerBound > best {
+	if best := lower(keep, keep); e.LowerBound > best && e.LowerBound <= 1 {
 		f.Add("lower_bound", fmt.Sprintf("%v cannot be reached with the %d outcomes that are kept", e.LowerBound, keep), fmt.Sprintf("at most %.3f", best))
 	}
 	for _, c := range []struct {

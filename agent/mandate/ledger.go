@@ -137,11 +137,13 @@ func (l *Ledger) Recurred(at time.Time, runbook string, parts []Part) {
 	l.each(at, runbook, parts, recurred, nil)
 }
 
-// Relapsed takes trouble of a fingerprint that is there again. It speaks against
-// the plan that was taken to have ended it, once.
-func (l *Ledger) Relapsed(at time.Time, fingerprint string) {
-	if s, known := l.cured[fingerprint]; known {
-		delete(l.cured, fingerprint)
+// Relapsed takes trouble of a fingerprint that is there again. Where it is soon
+// enough to be the same trouble it speaks against the plan that was taken to have
+// ended it, once.
+func (l *Ledger) Relapsed(at time.Time, fingerprint string, same bool) {
+	s, known := l.cured[fingerprint]
+	delete(l.cured, fingerprint)
+	if known && same {
 		l.each(at, s.runbook, s.parts, recurred, nil)
 	}
 }

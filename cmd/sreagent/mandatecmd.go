@@ -78,13 +78,13 @@ func printMandate(w io.Writer, lines []sre.MandateLine) error {
 		return err
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "KEY\tSTANCE\tRULE\tGOOD\tLOWER\tHARM\tCAME BACK\tYES/NO\tWITHHELD")
+	_, _ = fmt.Fprintln(tw, "KEY\tSTANCE\tRULE\tGOOD\tLOWER\tHARM\tCAME BACK\tYES/NO\tWITHHELD")
 	for _, l := range lines {
 		rule := string(l.Base)
 		if l.Earns {
 			rule += ", earns"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%d of %d\t%.2f\t%d\t%d\t%d/%d\t%d\n", l.MandateKey, l.Stance, rule, l.Successes, l.N, l.Lower,
+		_, _ = fmt.Fprintf(tw, "%s\t%s\t%s\t%d of %d\t%.2f\t%d\t%d\t%d/%d\t%d\n", l.MandateKey, l.Stance, rule, l.Successes, l.N, l.Lower,
 			l.Harm, l.Recurred, l.Approved, l.Rejected, l.Withheld)
 	}
 	if err := tw.Flush(); err != nil {
