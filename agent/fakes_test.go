@@ -116,6 +116,7 @@ func (w *world) History(_ context.Context, from, to time.Time, step time.Duratio
 type fakeMind struct {
 	settles    func([]sre.Action) []sre.Action // what a step becomes when it starts
 	author     string                          // of the runbook
+	late       time.Duration                   // how old its evidence is
 	anywhere   bool                            // plans need no cause
 	w          *world
 	cause      string
@@ -170,7 +171,7 @@ func (m *fakeMind) Diagnose(s *sre.Snapshot, ps []sre.Precursor, open []sre.Inci
 	}
 	ps = ps[:1]
 	f := sre.Finding{Fingerprint: "f00d", Incident: openAs(open, "f00d"), Severity: sre.Critical, Diagnosis: sre.Diagnosis{
-		At: s.At, Onset: s.At, DataQuality: 1, Affected: []string{"db"}, Precursors: ps,
+		At: s.At.Add(-m.late), Onset: s.At, DataQuality: 1, Affected: []string{"db"}, Precursors: ps,
 		Hypotheses: []sre.Hypothesis{{Service: m.cause, Mechanism: sre.RetryStorm, Probability: 0.9, Evidence: m.evidence}},
 		Blast:      sre.BlastRadius{Services: []string{"db"}, EntryShare: 0.3},
 	}}
