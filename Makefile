@@ -16,7 +16,7 @@ RANDOM    = $(shell $(GO) list -f '{{range .TestImports}}{{if eq . "pgregory.net
 OTHERS    = $(filter-out $(RANDOM),$(shell $(GO) list $(PKG)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build plugins test race lint fuzz bench bench-budgets bench-guard overload evaluate e2e demo ci clean tidy-check deps-check check-proto
+.PHONY: help setup build plugins test plants race lint fuzz bench bench-budgets bench-guard overload evaluate e2e demo ci clean tidy-check deps-check check-proto
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: ## run all tests
 	$(if $(OTHERS),$(GO) test $(TESTFLAGS) -timeout 10m $(OTHERS) || status=1;) \
 	$(if $(RANDOM),$(GO) test $(TESTFLAGS) -timeout 10m $(RANDOM) -rapid.seed=$(SEED) || status=1;) \
 	exit $$status
+
+plants: ## plant a fault against each lesson of docs/lessons.md, several each, and see its test fail
+	@PLANTS=1 $(GO) test $(TESTFLAGS) -count=1 -timeout 20m ./agent/lessons
 
 race: ## run all tests under the race detector
 	@status=0; \

@@ -94,11 +94,12 @@ func (a *Agent) calm(inc *sre.Incident) time.Duration {
 
 // subside ends an incident whose signs are gone by themselves.
 func (a *Agent) subside(t *turn, inc *sre.Incident) bool {
-	if !quiet(t, inc, a.calm(inc)) {
-		return false
-	}
+	over := quiet(t, inc, a.calm(inc))
 	if len(inc.InForce()) > 0 {
-		return a.fire(t, inc, evLift)
+		return a.calmAgain(t, inc) && over && a.fire(t, inc, evLift)
+	}
+	if !over {
+		return false
 	}
 	return a.fire(t, inc, evSubside)
 }
@@ -122,7 +123,7 @@ func (a *Agent) whileDiagnosed(t *turn, inc *sre.Incident) bool {
 		return a.fire(t, inc, evPlan)
 	}
 	if inc.Severity == sre.Critical && t.now.Sub(inc.StateSince) >= a.cfg.Timing.SuspectFor {
-		inc.Escalation = "no runbook fits: " + rejections(rejected)
+		inc.Escalation, inc.GaveUp = "no runbook fits: "+rejections(rejected), true
 		return a.fire(t, inc, evEscalate)
 	}
 	return false
@@ -258,7 +259,7 @@ func (a *Agent) enter(t *turn, inc *sre.Incident, e event, step int, p pass) boo
 	}
 	began, called := inc.PlanBegan, inc.CalledAt
 	if e == evClear {
-		inc.PlanBegan, inc.CalledAt = t.now, time.Time{}
+		inc.PlanBegan, inc.CalledAt, inc.PlanTrouble = t.now, time.Time{}, inc.Trouble
 	}
 	if a.fire(t, inc, e, p) {
 		return true
@@ -285,8 +286,9 @@ func (a *Agent) withinMandate(t *turn, inc *sre.Incident, step int, settled []sr
 	})
 }
 
-// heldBefore reports of an action whether its knob is held already, by another
-// step of the incident or by another incident.
+// heldBefore reports of an action whether its knob is held already: by another
+// step of the incident, or where the plan is for the whole fleet by anybody. What is held down stays
+// with who holds it.
 func (a *Agent) heldBefore(t *turn, inc *sre.Incident) func(x sre.Action) bool {
 	type knob struct {
 		kind   sre.ActionKind
@@ -294,7 +296,9 @@ func (a *Agent) heldBefore(t *turn, inc *sre.Incident) func(x sre.Action) bool {
 	}
 	held := map[knob]bool{}
 	for _, h := range a.question(t, inc).Held {
-		held[knob{h.Kind, h.Target}] = true
+		if inc.Plan.Anywhere || h.Incident == inc.ID {
+			held[knob{h.Kind, h.Target}] = true
+		}
 	}
 	return func(x sre.Action) bool { return held[knob{x.Kind, x.Target}] }
 }
@@ -320,11 +324,13 @@ func (a *Agent) resettle(t *turn, inc *sre.Incident, step int, p pass) {
 	plan := *inc.Plan // views and records hold the old one
 	plan.Steps = slices.Clone(plan.Steps)
 	settled := a.mind.library.Settle(inc.Plan, step, a.facts(t, inc))
-	if plan.Anywhere { // what is held down already stays with who holds it
-		settled = slices.DeleteFunc(settled, a.heldBefore(t, inc))
-	}
-	if p.clearance.Alone() && len(settled) > len(planned) { // more than was weighed
+	settled = slices.DeleteFunc(settled, a.heldBefore(t, inc))
+	switch joined := func(x sre.Action) bool { _, known := actionNamed(planned, x.ID); return !known }; {
+	case !slices.ContainsFunc(settled, joined):
+	case p.clearance.Alone(): // more than was weighed
 		settled = a.withinMandate(t, inc, step, settled)
+	case !plan.Anywhere: // more than a person has approved
+		settled = slices.DeleteFunc(settled, joined)
 	}
 	plan.Steps[step].Actions = settled
 	for i := range plan.Steps[step].Actions {
@@ -395,9 +401,10 @@ func (a *Agent) confidence(t *turn, inc *sre.Incident) sre.Confidence {
 	top := inc.Diagnosis.Top()
 	c := a.mind.experience.Confidence(learner.Question{
 		Runbook: inc.Plan.Runbook, Mechanism: top.Mechanism, Service: top.Service, Class: class(t.snap, top.Service),
-		Probability: top.Probability, DataQuality: inc.Diagnosis.DataQuality, At: t.now,
+		Probability: top.Probability, DataQuality: inc.Diagnosis.DataQuality, At: t.now, Signature: signature(t, inc),
+		Suspects: suspects(inc.Diagnosis),
 	})
-	c.P, c.Lower, c.Raw = sre.Finite(c.P), sre.Finite(c.Lower), sre.Finite(c.Raw)
+	c.P, c.Lower, c.Raw, c.Prior = sre.Finite(c.P), sre.Finite(c.Lower), sre.Finite(c.Raw), sre.Finite(c.Prior)
 	for i := range c.Factors {
 		f := &c.Factors[i]
 		f.Value, f.After = sre.Finite(f.Value), sre.Finite(f.After)

@@ -86,11 +86,17 @@ func New(cfg Config, ports Ports) (*Agent, error) {
 	if cfg.Runbooks == nil {
 		return nil, fmt.Errorf("agent: no runbook library")
 	}
+	experience := learner.New(cfg.Learner)
+	if len(cfg.Experience) > 0 {
+		if err := experience.Restore(cfg.Experience); err != nil {
+			return nil, fmt.Errorf("agent: %w", err)
+		}
+	}
 	return newWith(cfg, ports, mind{
 		senses:     detectors.New(cfg.Detection),
 		reasoning:  diagnosis.New(cfg.Diagnosis),
 		library:    cfg.Runbooks,
-		experience: learner.New(cfg.Learner),
+		experience: experience,
 		reweigh:    diagnosis.Reweigh,
 		spread:     diagnosis.Spread,
 		risks:      detectors.Risks,

@@ -29,6 +29,10 @@ type Config struct {
 	// stands in it.
 	Switches []sre.Switch
 
+	// Experience is what was learned elsewhere, as the learner's Snapshot has it;
+	// empty for none. What the trail holds is learned on top of it.
+	Experience []byte
+
 	WarmUp     time.Duration // history to read before the first tick
 	WarmUpStep time.Duration
 }

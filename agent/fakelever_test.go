@@ -26,6 +26,7 @@ type fakeLever struct {
 	lateBy  bool   // apply works, but the answer is lost
 	stays   bool   // it holds no lease: what is applied stays until it is reverted
 	foreign bool   // somebody else has moved it since
+	mute    bool   // it does not say what it can
 	honest  bool   // a probe tells the setting that is in force, and an action holds with its own only
 }
 
@@ -39,10 +40,15 @@ func newFakeLever(w *world) *fakeLever {
 }
 
 func (l *fakeLever) Describe(context.Context) (sre.Capability, error) {
+	if l.mute {
+		return sre.Capability{}, errCut
+	}
 	return sre.Capability{Name: "fake", Kinds: []sre.KindSpec{
 		{Kind: sre.RetryBudget, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
 		{Kind: sre.KillSwitch, Reversible: true, Params: []sre.ParamSpec{{Name: "percent", Type: "number", Max: 100}, {Name: "drill", Type: "bool"}}},
 		{Kind: sre.Shed, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
+		{Kind: sre.Scale, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
+		{Kind: sre.Rollback, Reversible: true, Params: []sre.ParamSpec{{Name: "ratio", Type: "number", Max: 10}}},
 	}}, nil
 }
 

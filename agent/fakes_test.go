@@ -147,6 +147,7 @@ type fakeMind struct {
 	levers     []string       // one step each, of one action
 	kind       sre.ActionKind // of every action, where set
 	params     sre.Params
+	kinds      []sre.ActionKind // of the steps, where set
 }
 
 func (m *fakeMind) Detect(s *sre.Snapshot, _ []bool) []sre.Precursor {
@@ -226,6 +227,9 @@ func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 	p := &sre.Plan{Runbook: "storm", Version: "1", Author: m.author, Risk: sre.LowRisk, Cause: cause, Anywhere: m.anywhere, Hold: 5 * time.Second, LiftGap: 3 * time.Second,
 		Relapse: sre.Check{Expr: "sick"}}
 	kinds := []sre.ActionKind{sre.RetryBudget, sre.Shed, sre.Shed}
+	if m.kinds != nil {
+		kinds = m.kinds
+	}
 	for i := range m.steps {
 		p.Steps = append(p.Steps, sre.Step{
 			Name: "step " + string(kinds[i]), Reversible: true, OnFail: sre.NextStep, Lease: m.lease,

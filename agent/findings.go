@@ -130,7 +130,7 @@ func (a *Agent) reopen(t *turn, inc *sre.Incident, f *sre.Finding) {
 	inc.Attempt++
 	inc.Plan, inc.Step, inc.Decision, inc.Approval = nil, 0, nil, nil
 	inc.Confidence, inc.Against, inc.Outcome, inc.Escalation = sre.Confidence{}, "", "", ""
-	inc.Trouble, inc.OwnTrouble = 0, 0
+	inc.Trouble, inc.OwnTrouble, inc.GaveUp = 0, 0, false
 	inc.Mitigations = slices.DeleteFunc(inc.Mitigations, func(m sre.Mitigation) bool { return !m.Phase.Live() && !afloat(&m) })
 	inc.Severity = f.Severity
 	inc.Diagnosis = recordable(f.Diagnosis)

@@ -289,6 +289,7 @@ func (a *Agent) intend(t *turn, w want, s sre.TargetState) want {
 	w.adrift = w.purpose == sre.ToApply && afloat(m)
 	w.intent = sre.IntentRecord{
 		Action: action, Permit: w.permit.Record(), Epoch: a.epoch, Before: m.Before, DryRun: a.exec.DryRun(),
+		Detail: s.Detail,
 	}
 	if w.purpose != sre.ToRevert {
 		w.intent.Expires = t.now.Add(action.TTL)

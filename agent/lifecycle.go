@@ -42,6 +42,7 @@ const (
 	evReverted event = "reverted" // the first state is back
 	evConclude event = "conclude" // the watch period is over, or a human closed it
 	evMerge    event = "merge"    // it turned out to be another incident, and nothing of its own is in force
+	evAnother  event = "another"  // a cure did not help, and another one fits
 	evReopen   event = "reopen"   // it came back soon after it was closed
 )
 
@@ -72,6 +73,7 @@ var transitions = fsm.Events{
 	{Name: string(evUndo), Src: states(sre.Diagnosed, sre.Planned, sre.AwaitingApproval, sre.Acting, sre.Verifying, sre.Resolved, sre.Lifting, sre.Escalated), Dst: string(sre.Reverting)},
 	{Name: string(evReverted), Src: states(sre.Reverting), Dst: string(sre.Escalated)},
 	{Name: string(evConclude), Src: states(sre.Resolved, sre.Escalated), Dst: string(sre.Closed)},
+	{Name: string(evAnother), Src: states(sre.Resolved, sre.Escalated), Dst: string(sre.Diagnosed)},
 	{Name: string(evMerge), Src: states(sre.Suspected, sre.Diagnosed, sre.Planned, sre.AwaitingApproval, sre.Acting, sre.Verifying, sre.Resolved, sre.Escalated), Dst: string(sre.Closed)},
 	{Name: string(evReopen), Src: states(sre.Closed), Dst: string(sre.Suspected)},
 }

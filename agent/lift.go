@@ -25,7 +25,9 @@ func hold(inc *sre.Incident) time.Duration { return patience(inc, inc.Plan.Hold)
 // relapsed counts the ticks in a row that say that the trouble is back; a check
 // without data neither says so nor lets anything be lifted.
 func (a *Agent) relapsed(t *turn, inc *sre.Incident) (back, calm bool) {
-	verdict, _ := a.mind.library.Evaluate(inc.Plan.Relapse, a.facts(t, inc))
+	f := a.facts(t, inc)
+	f.Cause, f.Anywhere = inc.Plan.Cause, inc.Plan.Anywhere // also while a new plan is sought
+	verdict, _ := a.mind.library.Evaluate(inc.Plan.Relapse, f)
 	t.trouble[inc.ID] = verdict != sre.Fail
 	switch verdict {
 	case sre.Pass:
@@ -46,6 +48,17 @@ func (a *Agent) relapsed(t *turn, inc *sre.Incident) (back, calm bool) {
 	}
 	inc.GoodSince = time.Time{}
 	return false, false
+}
+
+// calmAgain reports whether an incident that came back may be lifted without
+// another cure. That no sign is left is not enough: the check that has said that
+// the trouble is back must have said for as long as ever that it is not.
+func (a *Agent) calmAgain(t *turn, inc *sre.Incident) bool {
+	if inc.Plan == nil { // nothing says what a relapse would be
+		return true
+	}
+	_, calm := a.relapsed(t, inc)
+	return calm && t.now.Sub(inc.GoodSince) >= hold(inc)
 }
 
 // lasting names the sign that the cause itself is still there although its harm
@@ -79,6 +92,9 @@ func (a *Agent) whileResolved(t *turn, inc *sre.Incident) bool {
 	back, calm := a.relapsed(t, inc)
 	if back {
 		return a.recur(t, inc)
+	}
+	if a.another(t, inc) {
+		return true
 	}
 	if !calm {
 		return false
@@ -189,6 +205,9 @@ func (a *Agent) wantRevert(t *turn, inc *sre.Incident, m *sre.Mitigation, by str
 // itself after the usual calm, trouble that levers were moved for once the time
 // to watch what they did is over. With a lever in force it waits for a human.
 func (a *Agent) whileEscalated(t *turn, inc *sre.Incident) bool {
+	if a.another(t, inc) {
+		return true
+	}
 	switch {
 	case len(inc.InForce()) > 0:
 		return false

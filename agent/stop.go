@@ -135,7 +135,7 @@ func (a *Agent) undoNow(t *turn, inc *sre.Incident, why string) bool {
 	if !some || !under && !a.book.machines[inc.ID].can(evUndo) {
 		return false
 	}
-	inc.Escalation = why
+	inc.Escalation, inc.GaveUp = why, false // it is people's now: no other cure is tried
 	for i := range inc.Mitigations { // whatever was tried before
 		if m := &inc.Mitigations[i]; m.Phase.Live() {
 			m.Attempts = 0

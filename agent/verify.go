@@ -14,6 +14,11 @@ const (
 	// worseBy is the rise of the entries' error ratio that undoes a step, and
 	// worseTicks how many ticks in a row must show it.
 	worseBy    = 0.1
+
+	// betterBy is the fall of that ratio since the plan began from which on it has
+	// helped in part.
+	betterBy = 0.2
+
 	worseTicks = 3
 )
 
@@ -149,23 +154,39 @@ func (a *Agent) whileVerifying(t *turn, inc *sre.Incident) bool {
 		outcome = sre.InconclusiveOutcome
 	case sre.Pass, sre.Fail:
 	}
+	if verdict == sre.Fail && a.helpedInPart(t, inc) {
+		return a.giveUp(t, inc, evKeep, outcome, "it helped in part, and stays in force until its lease ends: "+why)
+	}
 	if step.OnFail == sre.KeepAndEscalate && inc.MergedInto == "" {
 		return a.giveUp(t, inc, evKeep, outcome, "it did not help in time, and stays in force until its lease ends: "+why)
 	}
 	return a.giveUp(t, inc, evStall, outcome, "it did not help in time: "+why)
 }
 
+// helpedInPart reports whether the entries fail clearly less than when the plan
+// began, although its check does not hold: to undo would bring that trouble back.
+func (a *Agent) helpedInPart(t *turn, inc *sre.Incident) bool {
+	ratio, known := trouble(t)
+	return known && inc.MergedInto == "" && len(inc.InForce()) > 0 && ratio < inc.PlanTrouble-betterBy
+}
+
 // mayGoOn reports whether trouble that got worse is met with the next step and
-// not with an undo: the plan is for trouble that spreads, and all that is in force bounds what feeds trouble and takes
-// nothing from those who are served in time, so that what got worse is the
-// trouble and not the cure.
+// not with an undo: the plan is for trouble that spreads, or has put a former
+// version back, and all else that is in force bounds what feeds trouble and takes nothing
+// from those who are served in time, so that what got worse is the trouble and not the cure.
 func mayGoOn(inc *sre.Incident) bool {
-	if !inc.Plan.Anywhere || inc.Plan.Steps[inc.Step].OnFail != sre.NextStep || inc.Step+1 >= len(inc.Plan.Steps) || inc.MergedInto != "" {
+	if !inc.Plan.Anywhere && !backToFormer(inc) || inc.Plan.Steps[inc.Step].OnFail != sre.NextStep || inc.Step+1 >= len(inc.Plan.Steps) || inc.MergedInto != "" {
 		return false
 	}
 	return !slices.ContainsFunc(inc.InForce(), func(m sre.Mitigation) bool {
-		return m.Action.Kind != sre.RetryBudget && m.Action.Kind != sre.QueueBound
+		return m.Action.Kind != sre.RetryBudget && m.Action.Kind != sre.QueueBound && m.Action.Kind != sre.Rollback
 	})
+}
+
+// backToFormer reports whether a former version is held in place: to undo that is
+// to roll out the suspected one again.
+func backToFormer(inc *sre.Incident) bool {
+	return slices.ContainsFunc(inc.InForce(), func(m sre.Mitigation) bool { return m.Action.Kind == sre.Rollback })
 }
 
 // wavering reports whether the step's check held until a moment ago: it gets the
@@ -258,19 +279,37 @@ func ownTrouble(t *turn, inc *sre.Incident) (ratio float64, known bool) {
 	return r.Value, r.OK() && isFinite(r.Value)
 }
 
+// nextStep goes on with the first later step that may start and is allowed: one
+// that policy refuses, such as a second change of structure, does not keep the agent from the
+// milder one behind it.
 func (a *Agent) nextStep(t *turn, inc *sre.Incident, why string) bool {
-	next, blocked := a.startable(t, inc, inc.Step+1)
-	if blocked != "" {
-		return a.giveUp(t, inc, evStall, sre.Unchanged, fmt.Sprintf("it did not help in time (%s), and %s", why, blocked))
+	var refused error
+	at := inc.Step
+	for from := at + 1; from < len(inc.Plan.Steps); from++ {
+		next, blocked := a.startable(t, inc, from)
+		if blocked != "" {
+			if refused == nil {
+				refused = errors.New(blocked)
+			}
+			break
+		}
+		inc.Step = next // the question is about this one
+		q := a.question(t, inc)
+		q.Next = next
+		clearance, _, err := a.gate.Clear(q, inc.Decision, inc.Approval)
+		inc.Step = at
+		if err == nil {
+			err = a.halfSimulated(inc)
+		}
+		if err == nil {
+			return a.enter(t, inc, evNext, next, pass{clearance: clearance, now: t.now})
+		}
+		if refused == nil {
+			refused = fmt.Errorf("the next step is not allowed: %w", err)
+		}
+		from = next
 	}
-	clearance, _, err := a.gate.Clear(a.question(t, inc), inc.Decision, inc.Approval)
-	if err == nil {
-		err = a.halfSimulated(inc)
-	}
-	if err != nil {
-		return a.giveUp(t, inc, evStall, sre.Unchanged, fmt.Sprintf("it did not help in time (%s), and the next step is not allowed: %v", why, err))
-	}
-	return a.enter(t, inc, evNext, next, pass{clearance: clearance, now: t.now})
+	return a.giveUp(t, inc, evStall, sre.Unchanged, fmt.Sprintf("it did not help in time (%s), and %v", why, refused))
 }
 
 // giveUp leaves the incident to a human, and what was done to the event: all but
@@ -281,6 +320,7 @@ func (a *Agent) giveUp(t *turn, inc *sre.Incident, e event, o sre.Outcome, why s
 		inc.Escalation = "dry run, nothing was touched: " + why
 	}
 	inc.Tried = append(inc.Tried, cureKey(inc))
+	inc.GaveUp = e == evStall || e == evWorsen || e == evKeep
 	a.learn(t, inc, o)
 	return a.fire(t, inc, e)
 }
@@ -314,7 +354,8 @@ func (a *Agent) learn(t *turn, inc *sre.Incident, o sre.Outcome) {
 	r := sre.OutcomeRecord{
 		Runbook: inc.Plan.Runbook, Mechanism: inc.Against, Service: inc.Plan.Cause,
 		Outcome: o, At: t.now, Predicted: inc.Confidence.P,
-		Raw: inc.Confidence.Raw, Class: inc.Confidence.Class,
+		Raw: inc.Confidence.Raw, Prior: inc.Confidence.Prior, Class: inc.Confidence.Class,
+		Signature: inc.Confidence.Signature, Blamed: blamed(inc, o),
 	}
 	a.book.came(inc, o, t.now)
 	a.note(t, sre.Record{Kind: sre.RecordOutcome, IncidentID: inc.ID, Outcome: &r})

@@ -217,6 +217,9 @@ func intentSentence(i sre.IntentRecord) string {
 	if len(i.Before) > 0 {
 		text += ", found before:" + settings(i.Before)
 	}
+	if i.Detail != "" {
+		text += ", " + i.Detail
+	}
 	if i.Control != nil && i.Permit.Purpose == sre.ToAdjust {
 		text += ", moved by law " + i.Action.Law + because(i.Control.Why)
 	}

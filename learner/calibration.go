@@ -14,7 +14,7 @@ const (
 	window       = 2000 // labels that a fit looks at
 	isotonicFrom = 1000 // labels from which steps replace Platt's curve
 	ownSteps     = 100  // labels of one mechanism before it has steps of its own
-	labelHalf    = 400  // labels after which one counts half: the world moves on
+	labelHalf    = 800  // labels after which one counts half: the world moves on
 	flattest     = 0.05 // slope of a curve below which it is not believed
 	towardsSame  = 5    // labels that "leave it as it is" weighs in Platt's fit
 )
@@ -25,6 +25,8 @@ type label struct {
 	Raw       float64       `json:"raw"`
 	Right     bool          `json:"right,omitempty"`
 	Unclear   bool          `json:"unclear,omitempty"` // half a failure
+	Prior     float64       `json:"prior,omitempty"`   // Raw before the marks of the situation were looked at; 0 where they were not
+	Signature string        `json:"signature,omitempty"`
 }
 
 func (l label) weight() float64 {
@@ -43,6 +45,7 @@ type calibrator struct {
 	curves  map[sre.Mechanism]curve
 	all     []stair
 	own     map[sre.Mechanism][]stair
+	marks   evidence
 }
 
 // curve is Platt's: a slope and an offset in log odds.
@@ -79,6 +82,7 @@ func (c *calibrator) fit(labels []label) {
 		count[l.Mechanism]++
 	}
 	c.curve, c.curves = platt(points, curve{slope: 1}), map[sre.Mechanism]curve{}
+	c.marks = weigh(labels)
 	c.all, c.own = nil, map[sre.Mechanism][]stair{}
 	late := len(labels) >= isotonicFrom
 	if late {

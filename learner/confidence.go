@@ -2,9 +2,7 @@ package learner
 
 import (
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,26 +29,12 @@ type Question struct {
 	Runbook     string
 	Mechanism   sre.Mechanism
 	Service     string
-	Class       string  // of the service: entry, middle or leaf; may be empty
-	Probability float64 // of the diagnosis, 0 to 1
-	DataQuality float64 // share of the needed readings that are fresh, 0 to 1
+	Class       string        // of the service: entry, middle or leaf; may be empty
+	Probability float64       // of the diagnosis, 0 to 1
+	DataQuality float64       // share of the needed readings that are fresh, 0 to 1
+	Signature   []string      // of the situation: sorted marks; may be empty
+	Suspects    []sre.Suspect // of the cause, most probable first; Possible is for the answer
 	At          time.Time
-}
-
-// counts are decayed outcomes.
-type counts struct {
-	success, failure float64
-}
-
-// levels is how many steps lead from the widest experience to the narrowest:
-// the runbook, the runbook against a mechanism, that at a class of services,
-// and that at one service.
-const levels = 4
-
-// experience is what is known at each level.
-type experience struct {
-	decayed [levels]counts
-	seen    [levels]tally
 }
 
 // Confidence answers a question. P is the probability that the diagnosis holds
@@ -63,17 +47,21 @@ func (l *Learner) Confidence(q Question) sre.Confidence {
 	e := l.recall(q)
 	a, b := l.posterior(q, e)
 	mean, low := a/(a+b), quantile(a, b)
-	diagnosis, quality, near := unit(q.Probability), unit(q.DataQuality), l.familiarity(q, e)
+	diagnosis, quality := unit(q.Probability), unit(q.DataQuality)
+	away, news := l.novelty(q, e)
+	near := math.Exp(-away / farAway)
 	joint := diagnosis * mean
-	raw := l.estranged(l.pull(joint, quality), near)
+	prior := l.estranged(l.pull(joint, quality), near)
+	signature := spelled(q.Signature)
+	raw := l.scores.marks.of(prior, signature)
 	p := l.scores.of(raw, q.Mechanism)
 	if near < 1 {
 		p = min(p, raw) // what was seen never speaks for what was not
 	}
-	least := l.scores.of(l.estranged(l.pullDown(diagnosis*min(low, mean), quality), near), q.Mechanism)
+	least := l.scores.of(l.scores.marks.of(l.estranged(l.pullDown(diagnosis*min(low, mean), quality), near), signature), q.Mechanism)
 	return sre.Confidence{
-		P: p, Lower: min(least, p), Basis: l.basis(q, e), Raw: raw, Class: q.Class, Abstain: l.abstain(q, near),
-		Factors: l.factors(q, mean, quality, near, joint, raw, p),
+		P: p, Lower: min(least, p), Basis: l.basis(q, e), Raw: raw, Prior: prior, Class: q.Class, Signature: q.Signature, Suspects: l.causes.judged(q.Suspects), Abstain: l.abstain(q, news),
+		Factors: l.factors(q, mean, quality, near, joint, prior, raw, p),
 	}
 }
 
@@ -89,52 +77,6 @@ func (l *Learner) pullDown(p, trust float64) float64 {
 // rate, and where that is no lower, towards half of itself.
 func (l *Learner) estranged(p, near float64) float64 {
 	return shrink(p, min(l.cfg.BaseRate, p/2), near)
-}
-
-// recall adds up what was learned, each outcome weighed by its age in days and
-// by the drifts found since. Outcomes from after the question count as of today:
-// a clock that was set back must not make them weigh more.
-func (l *Learner) recall(q Question) experience {
-	var e experience
-	today := day(q.At.Unix())
-	halfLife := time.Duration(l.cfg.HalfLife).Hours() / 24
-	for _, p := range l.places() {
-		if p.runbook != q.Runbook {
-			continue
-		}
-		fits := [levels]bool{true, p.mechanism == q.Mechanism, p.mechanism == q.Mechanism && p.class == q.Class, p.mechanism == q.Mechanism && p.service == q.Service}
-		changed := l.drifts[pair{p.runbook, p.mechanism}]
-		for _, on := range slices.Sorted(maps.Keys(l.counts[p])) {
-			t := l.counts[p][on]
-			weight := math.Exp2(-float64(max(today-on, 0))/halfLife) * changed.aged(on)
-			for level, fit := range fits {
-				if !fit {
-					continue
-				}
-				e.decayed[level].success += weight * float64(t.success)
-				e.decayed[level].failure += weight * (float64(t.failure) + float64(t.unclear)/2)
-				e.seen[level] = e.seen[level].plus(t)
-			}
-		}
-	}
-	return e
-}
-
-// posterior walks down the levels: the mean of each one is worth kappa runs in
-// the next. Where the class is not known there is no such level.
-func (l *Learner) posterior(q Question, e experience) (a, b float64) {
-	prior := l.cfg.Priors[q.Runbook]
-	a = jeffreys + prior.Successes + e.decayed[0].success
-	b = jeffreys + prior.Runs - prior.Successes + e.decayed[0].failure
-	for level, c := range e.decayed {
-		if level == 0 || level == 2 && q.Class == "" {
-			continue
-		}
-		mean := inside(a / (a + b))
-		a = l.cfg.Kappa*mean + c.success
-		b = l.cfg.Kappa*(1-mean) + c.failure
-	}
-	return a, b
 }
 
 // quantile is the 10 % quantile of Beta(a, b); 0 where it cannot be computed.
@@ -170,7 +112,7 @@ func unit(v float64) float64 {
 // basis says in words what the figures rest on.
 func (l *Learner) basis(q Question, e experience) string {
 	var parts []string
-	switch wide, similar, here := e.seen[0], e.seen[1], e.seen[3]; {
+	switch wide, similar, here := e.seen[anyMechanism], e.seen[mechanism], e.seen[atService]; {
 	case similar.runs() > 0:
 		s := fmt.Sprintf("%d of %d similar", similar.success, similar.runs())
 		if here.runs() > 0 && here != similar {

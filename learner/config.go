@@ -1,6 +1,7 @@
 package learner
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -29,14 +30,19 @@ type Config struct {
 	Kappa    float64          `yaml:"kappa"`     // runs that the wider experience weighs against the narrower
 	BaseRate float64          `yaml:"base_rate"` // success to assume where data says nothing, above 0 and below 1
 	Priors   map[string]Prior `yaml:"priors"`    // by runbook name
+	// Untested are mechanisms against which no runbook was ever tried, in a
+	// simulator or for real: a person decides until one was, five times.
+	Untested []sre.Mechanism `yaml:"untested"`
 }
 
-// DefaultConfig returns the settings that hold where nothing is configured. The
+// DefaultConfig returns the settings that hold where nothing is configured.
+// Outcomes are forgotten slowly: a service has few incidents a year, and a cure
+// that ceases to help is found by the test for drift long before. The
 // one prior comes from simulated retry storms in six topologies, of which a
 // retry budget of 10 % with a bounded queue cured five.
 func DefaultConfig() Config {
 	return Config{
-		HalfLife: model.Duration(60 * 24 * time.Hour),
+		HalfLife: model.Duration(180 * 24 * time.Hour),
 		Kappa:    8,
 		BaseRate: 0.3,
 		Priors:   map[string]Prior{"retry-storm": {Runs: 6, Successes: 5}},
@@ -54,6 +60,11 @@ func (c Config) Validate() sre.Faults {
 	}
 	if !(c.BaseRate > 0 && c.BaseRate < 1) {
 		f.Add("base_rate", "is "+number(c.BaseRate), "a number above 0 and below 1")
+	}
+	for i, m := range c.Untested {
+		if !m.Valid() {
+			f.Add(sre.Item("untested", i), fmt.Sprintf("unknown mechanism %q", m), "one of the mechanisms that diagnoses name")
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Priors)) {
 		p, path := c.Priors[name], "priors."+name

@@ -93,7 +93,7 @@ func (l *Learner) score(o sre.OutcomeRecord, t tally) {
 		return
 	}
 	right := t.success > 0
-	l.scores.add(label{Mechanism: o.Mechanism, Raw: raw, Right: right, Unclear: t.unclear > 0})
+	l.scores.add(label{Mechanism: o.Mechanism, Raw: raw, Right: right, Unclear: t.unclear > 0, Prior: unit(o.Prior), Signature: spelled(o.Signature)})
 	key := pair{o.Runbook, o.Mechanism}
 	if l.drifts[key] == nil {
 		l.drifts[key] = &drift{}

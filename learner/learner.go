@@ -26,6 +26,9 @@ const (
 type Learner struct {
 	cfg    Config
 	counts map[place]map[int64]tally // by day since 1970, in UTC
+	order  []placed                  // of counts; made anew where it lacks one
+	marks  marks
+	causes conformal
 	scores calibrator
 	drifts map[pair]*drift
 }
@@ -36,6 +39,7 @@ type place struct {
 	mechanism sre.Mechanism
 	service   string
 	class     string
+	signature string // of the situation, spelled out
 }
 
 // tally counts outcomes of one day. Whole numbers add up to the same in any
@@ -53,7 +57,7 @@ func (t tally) runs() uint64 { return t.success + t.failure + t.unclear }
 // New returns a learner without experience. The configuration must be valid.
 func New(cfg Config) *Learner {
 	cfg.Priors = maps.Clone(cfg.Priors)
-	return &Learner{cfg: cfg, counts: map[place]map[int64]tally{}, drifts: map[pair]*drift{}}
+	return &Learner{cfg: cfg, counts: map[place]map[int64]tally{}, drifts: map[pair]*drift{}, marks: marks{}}
 }
 
 // Learn counts one outcome: improved is a success, unchanged and worsened are
@@ -74,8 +78,11 @@ func (l *Learner) Learn(o sre.OutcomeRecord) {
 	if t == (tally{}) || o.Runbook == "" {
 		return
 	}
-	l.add(place{o.Runbook, o.Mechanism, o.Service, o.Class}, day(o.At.Unix()), t)
+	l.add(place{o.Runbook, o.Mechanism, o.Service, o.Class, spelled(o.Signature)}, day(o.At.Unix()), t)
 	l.score(o, t)
+	if o.Blamed != nil {
+		l.causes.feed(unit(*o.Blamed))
+	}
 }
 
 func (l *Learner) add(p place, on int64, t tally) {
@@ -87,6 +94,24 @@ func (l *Learner) add(p place, on int64, t tally) {
 	days[on] = days[on].plus(t)
 }
 
+// Age moves all that was learned some days into the past, for those who let
+// years pass without a clock: a simulation whose every incident begins at the
+// same instant.
+func (l *Learner) Age(days int64) {
+	for p, old := range l.counts {
+		moved := make(map[int64]tally, len(old))
+		for on, t := range old {
+			moved[on-days] = t
+		}
+		l.counts[p] = moved
+	}
+	for _, d := range l.drifts {
+		for i := range d.Found {
+			d.Found[i] -= days
+		}
+	}
+}
+
 // day rounds down, before 1970 too.
 func day(unix int64) int64 {
 	d := unix / secondsPerDay
@@ -96,14 +121,32 @@ func day(unix int64) int64 {
 	return d
 }
 
+// placed is a place with its signature understood.
+type placed struct {
+	place
+	like likeness
+}
+
 // places returns the places in a fixed order.
-func (l *Learner) places() []place {
+func (l *Learner) places() []placed {
+	if len(l.order) == len(l.counts) {
+		return l.order
+	}
+	l.order = l.order[:0]
+	for _, p := range l.sorted() {
+		l.order = append(l.order, placed{p, l.marks.of(p.signature)})
+	}
+	return l.order
+}
+
+func (l *Learner) sorted() []place {
 	return slices.SortedFunc(maps.Keys(l.counts), func(a, b place) int {
 		return cmp.Or(
 			strings.Compare(a.runbook, b.runbook),
 			strings.Compare(string(a.mechanism), string(b.mechanism)),
 			strings.Compare(a.service, b.service),
-			strings.Compare(a.class, b.class))
+			strings.Compare(a.class, b.class),
+			strings.Compare(a.signature, b.signature))
 	})
 }
 
@@ -114,6 +157,7 @@ type snapshotFile struct {
 	Learned uint64         `json:"learned,omitempty"`
 	Fit     uint64         `json:"fit,omitempty"` // labels behind the calibration in force
 	Drifts  []driftLine    `json:"drifts,omitempty"`
+	Causes  *conformal     `json:"causes,omitempty"`
 }
 
 type snapshotLine struct {
@@ -121,6 +165,7 @@ type snapshotLine struct {
 	Mechanism sre.Mechanism `json:"mechanism"`
 	Service   string        `json:"service"`
 	Class     string        `json:"class,omitempty"`
+	Signature string        `json:"signature,omitempty"`
 	Day       int64         `json:"day"` // since 1970-01-01, UTC
 	Success   uint64        `json:"success,omitempty"`
 	Failure   uint64        `json:"failure,omitempty"`
@@ -132,12 +177,15 @@ type snapshotLine struct {
 func (l *Learner) Snapshot() []byte {
 	file := snapshotFile{Version: snapshotVersion, Counts: []snapshotLine{}}
 	for _, p := range l.places() {
-		for _, on := range slices.Sorted(maps.Keys(l.counts[p])) {
-			t := l.counts[p][on]
-			file.Counts = append(file.Counts, snapshotLine{p.runbook, p.mechanism, p.service, p.class, on, t.success, t.failure, t.unclear})
+		for _, on := range slices.Sorted(maps.Keys(l.counts[p.place])) {
+			t := l.counts[p.place][on]
+			file.Counts = append(file.Counts, snapshotLine{p.runbook, p.mechanism, p.service, p.class, p.signature, on, t.success, t.failure, t.unclear})
 		}
 	}
 	file.Labels, file.Learned, file.Fit, file.Drifts = l.scores.labels, l.scores.learned, l.scores.fitted, l.driftLines()
+	if l.causes.N > 0 {
+		file.Causes = &l.causes
+	}
 	out, err := json.Marshal(file)
 	if err != nil {
 		panic("learner: snapshot: " + err.Error()) // strings and whole numbers always marshal
@@ -162,7 +210,7 @@ func (l *Learner) Restore(snapshot []byte) error {
 	}
 	fresh := New(l.cfg)
 	for i, line := range file.Counts {
-		p, t := place{line.Runbook, line.Mechanism, line.Service, line.Class}, tally{line.Success, line.Failure, line.Unclear}
+		p, t := place{line.Runbook, line.Mechanism, line.Service, line.Class, line.Signature}, tally{line.Success, line.Failure, line.Unclear}
 		if _, twice := fresh.counts[p][line.Day]; twice || p.runbook == "" || t == (tally{}) {
 			return fmt.Errorf("restore learner: count %d is empty or given twice", i)
 		}
@@ -174,7 +222,14 @@ func (l *Learner) Restore(snapshot []byte) error {
 	if err := fresh.restoreScores(file); err != nil {
 		return fmt.Errorf("restore learner: %w", err)
 	}
-	l.counts, l.scores, l.drifts = fresh.counts, fresh.scores, fresh.drifts
+	if file.Causes != nil {
+		if err := file.Causes.validate(); err != nil {
+			return fmt.Errorf("restore learner: %w", err)
+		}
+		fresh.causes = *file.Causes
+	}
+	l.causes = fresh.causes
+	l.counts, l.scores, l.drifts, l.order = fresh.counts, fresh.scores, fresh.drifts, nil
 	return nil
 }
 

@@ -56,13 +56,13 @@ func TestConfidenceByHand(t *testing.T) {
 	near(t, "P of nothing known", New(bare()).Confidence(question()).P, 0.5)
 
 	// One success counts at all three levels: 1.5/2, then (8*0.75+1)/9 = 7/9,
-	// then (8*7/9+1)/9 = 65/81.
-	near(t, "P after one success", learned(bare(), outcome(sre.Improved)).Confidence(question()).P, 65.0/81)
+	// then at the service, where kappa is 8/(1+1/9) = 7.2, (7.2*7/9+1)/8.2 = 33/41.
+	near(t, "P after one success", learned(bare(), outcome(sre.Improved)).Confidence(question()).P, 33.0/41)
 
 	// The diagnosis must hold too.
 	q := question()
 	q.Probability = 0.5
-	near(t, "P of half a diagnosis", learned(bare(), outcome(sre.Improved)).Confidence(q).P, 65.0/162)
+	near(t, "P of half a diagnosis", learned(bare(), outcome(sre.Improved)).Confidence(q).P, 33.0/82)
 
 	// The prior of the shipped runbook: 5.5 of 7.
 	near(t, "P of the prior", New(DefaultConfig()).Confidence(question()).P, 5.5/7)
@@ -99,7 +99,7 @@ func TestOutcomesThatCount(t *testing.T) {
 
 func TestDecayHalvesAtTheHalfLife(t *testing.T) {
 	old := outcome(sre.Improved)
-	old.At = noon.Add(-60 * 24 * time.Hour)
+	old.At = noon.Add(-time.Duration(bare().HalfLife))
 	var two []sre.OutcomeRecord
 	for range 8 {
 		two = append(two, old)
@@ -165,6 +165,8 @@ func TestBasis(t *testing.T) {
 	}
 }
 
+var situations = [][]string{nil, {"a"}, {"a", "b", "c"}, {"a", "b", "c", "d", "e", "f", "g"}, {"b", "c"}}
+
 // drawHistory makes outcomes over two years and a few runbooks, mechanisms and
 // services.
 func drawHistory(t *rapid.T) []sre.OutcomeRecord {
@@ -174,6 +176,7 @@ func drawHistory(t *rapid.T) []sre.OutcomeRecord {
 			Mechanism: rapid.SampledFrom([]sre.Mechanism{sre.RetryStorm, sre.RetryStorm, sre.Overload}).Draw(t, "mechanism"),
 			Service:   rapid.SampledFrom([]string{"stock", "stock", "cart"}).Draw(t, "service"),
 			Outcome:   rapid.SampledFrom([]sre.Outcome{sre.Improved, sre.Unchanged, sre.Worsened, sre.InconclusiveOutcome, sre.NoDataOutcome, ""}).Draw(t, "outcome"),
+			Signature: rapid.SampledFrom(situations).Draw(t, "signature"),
 			At:        noon.Add(-time.Duration(rapid.Int64Range(0, 2*365*24*3600).Draw(t, "age")) * time.Second),
 		}
 	}), 0, 60).Draw(t, "history")
@@ -183,19 +186,38 @@ func drawQuestion(t *rapid.T) Question {
 	q := question()
 	q.Probability = rapid.Float64Range(0, 1).Draw(t, "probability")
 	q.DataQuality = rapid.Float64Range(0, 1).Draw(t, "data")
+	q.Signature = rapid.SampledFrom(situations).Draw(t, "situation")
 	return q
+}
+
+// like is the weight of an outcome of one situation for another.
+func like(x, y []string) float64 {
+	if x == nil || y == nil {
+		return 0
+	}
+	both := 0.0
+	for _, mark := range x {
+		if slices.Contains(y, mark) {
+			both++
+		}
+	}
+	away := 1 - both/(float64(len(x)+len(y))-both)
+	if away == 1 {
+		return 0
+	}
+	return math.Exp(-away * away / 0.15 / 0.15)
 }
 
 // twin is the arithmetic as one would write it on paper: outcome by outcome,
 // and the quantile by bisection.
 func twin(cfg Config, history []sre.OutcomeRecord, q Question) (p, lower float64) {
-	sums := func(fits func(sre.OutcomeRecord) bool) (s, f float64) {
+	sums := func(fits func(sre.OutcomeRecord) float64) (s, f float64) {
 		for _, o := range history {
-			if o.Runbook != q.Runbook || !fits(o) {
+			if o.Runbook != q.Runbook {
 				continue
 			}
 			age := q.At.Truncate(24*time.Hour).Sub(o.At.Truncate(24*time.Hour)).Hours() / 24
-			w := math.Pow(0.5, age/(time.Duration(cfg.HalfLife).Hours()/24))
+			w := math.Pow(0.5, age/(time.Duration(cfg.HalfLife).Hours()/24)) * fits(o)
 			switch o.Outcome {
 			case sre.Improved:
 				s += w
@@ -207,13 +229,25 @@ func twin(cfg Config, history []sre.OutcomeRecord, q Question) (p, lower float64
 		}
 		return s, f
 	}
-	s0, f0 := sums(func(sre.OutcomeRecord) bool { return true })
-	s1, f1 := sums(func(o sre.OutcomeRecord) bool { return o.Mechanism == q.Mechanism })
-	s2, f2 := sums(func(o sre.OutcomeRecord) bool { return o.Mechanism == q.Mechanism && o.Service == q.Service })
+	when := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	s0, f0 := sums(func(sre.OutcomeRecord) float64 { return 1 })
+	s1, f1 := sums(func(o sre.OutcomeRecord) float64 { return when(o.Mechanism == q.Mechanism) })
+	s2, f2 := sums(func(o sre.OutcomeRecord) float64 { return like(o.Signature, q.Signature) })
+	s3, f3 := sums(func(o sre.OutcomeRecord) float64 { return when(o.Mechanism == q.Mechanism && o.Service == q.Service) })
 	prior := cfg.Priors[q.Runbook]
 	m0 := (0.5 + prior.Successes + s0) / (1 + prior.Runs + s0 + f0)
 	m1 := (cfg.Kappa*m0 + s1) / (cfg.Kappa + s1 + f1)
-	a, b := cfg.Kappa*m1+s2, cfg.Kappa*(1-m1)+f2
+	m2 := m1
+	if q.Signature != nil {
+		m2 = (cfg.Kappa/2*m1 + s2) / (cfg.Kappa/2 + s2 + f2)
+	}
+	own := cfg.Kappa / (1 + (s3+f3)/(s3+f3+cfg.Kappa))
+	a, b := own*m2+s3, own*(1-m2)+f3
 	lo, hi := 0.0, 1.0
 	for range 200 {
 		if mid := (lo + hi) / 2; mathext.RegIncBeta(a, b, mid) < 0.1 {
@@ -271,7 +305,7 @@ func TestConfidenceStaysInBounds(t *testing.T) {
 		cfg.Priors = map[string]Prior{"retry-storm": {Runs: 10, Successes: rapid.SampledFrom([]float64{0, 5, 10}).Draw(t, "prior")}}
 		l := learned(cfg, drawHistory(t)...)
 		if rapid.Bool().Draw(t, "crowd") {
-			l.add(place{"retry-storm", sre.RetryStorm, "stock", ""}, day(noon.Unix()), tally{success: 1e9, failure: rapid.Uint64Range(0, 10).Draw(t, "failures")})
+			l.add(place{"retry-storm", sre.RetryStorm, "stock", "", ""}, day(noon.Unix()), tally{success: 1e9, failure: rapid.Uint64Range(0, 10).Draw(t, "failures")})
 		}
 		q := question()
 		q.Probability, q.DataQuality = rapid.Float64().Draw(t, "probability"), rapid.Float64().Draw(t, "data")

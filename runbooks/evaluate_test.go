@@ -270,3 +270,31 @@ func BenchmarkEvaluate(b *testing.B) {
 		l.Evaluate(check, f)
 	}
 }
+
+// What is full is told by the workers, else by what waits, and by nothing where
+// neither is measured; what is stale is no data.
+func TestFullAndNeeds(t *testing.T) {
+	none := sre.Reading{}
+	for name, c := range map[string]struct {
+		shop *shop
+		expr string
+		want sre.Verdict
+	}{
+		"all workers busy":                   {newShop(sre.Overload).set("stock", "pool", 0.96), `full("stock")`, sre.Pass},
+		"a long queue":                       {newShop(sre.Overload).set("stock", "queue", 36), `full("stock")`, sre.Pass},
+		"a queue that is worked off in time": {newShop(sre.Overload).set("stock", "queue", 34), `full("stock")`, sre.Fail},
+		"a handful":                          {newShop(sre.Overload).set("stock", "errors", 1).set("stock", "queue", 9), `full("stock")`, sre.Fail},
+		"neither measured":                   {newShop(sre.Overload).put("stock", "pool", none).put("stock", "queue", none), `full("stock")`, sre.Fail},
+		"neither, beside what is":            {newShop(sre.Overload).put("stock", "pool", none).put("stock", "queue", none), `full("stock") || errors("web") > 0.1`, sre.Pass},
+		"workers stale":                      {newShop(sre.Overload).put("stock", "pool", sre.Reading{State: sre.Stale}), `full("stock")`, sre.NoData},
+		"nobody":                             {newShop(sre.Overload), `full("nobody")`, sre.NoData},
+		"hard":                               {newShop(sre.Overload).optional(), `needs("cart", "stock") && errors("web") > 0.1`, sre.Pass},
+		"optional":                           {newShop(sre.Overload).optional(), `!needs("web", "stock") && errors("web") > 0.1`, sre.Pass},
+		"nobody says":                        {newShop(sre.Overload), `needs("web", "stock") && errors("web") > 0.1`, sre.Pass},
+		"needs nobody":                       {newShop(sre.Overload), `needs("web", "nobody") && errors("web") > 0.1`, sre.NoData},
+	} {
+		if got, text := shipped(t).Evaluate(sre.Check{Expr: c.expr}, c.shop.facts()); got != c.want {
+			t.Errorf("%s: got %q (%s), want %q", name, got, text, c.want)
+		}
+	}
+}

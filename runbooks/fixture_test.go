@@ -96,6 +96,15 @@ func (s *shop) set(service, signal string, v float64) *shop {
 	return s.put(service, signal, sre.Reading{Value: v, State: sre.Present})
 }
 
+// optional is the shop with a topology that says what is hard: web can do without
+// stock, cart cannot.
+func (s *shop) optional() *shop {
+	edges := slices.Clone(s.snap.Graph.Edges)
+	edges[1].Spec.Hard = true
+	s.snap.Graph = sre.NewGraph(s.snap.Graph.Services, edges)
+	return s
+}
+
 func (s *shop) facts() Facts {
 	return Facts{
 		Snapshot: s.snap, Diagnosis: s.diag, Confidence: sre.Confidence{P: 0.8, Lower: 0.7},

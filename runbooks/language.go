@@ -58,7 +58,7 @@ func newLanguage() (*language, error) {
 		cel.Variable("alternatives", list),
 		cel.Variable("has_change", cel.BoolType), cel.Variable("change_kind", text), cel.Variable("change_service", text),
 		function("callers_of", list, text), function("callees_of", list, text), function("upstream", list, text),
-		function("is_entry", cel.BoolType, text), function("can", cel.BoolType, text), function("change_age", number),
+		function("is_entry", cel.BoolType, text), function("full", cel.BoolType, text), function("needs", cel.BoolType, text, text), function("can", cel.BoolType, text), function("change_age", number),
 		function("value", number, text, text, text), function("has_value", cel.BoolType, text, text, text),
 		function("max_errors", number, list), function("caller_timeout", number, text, number),
 		ext.Math(), cel.CrossTypeNumericComparisons(true),

@@ -104,7 +104,6 @@ f.yaml:35:7: verify.within is missing; allowed: a duration such as 45s or 2m30s`
 	{"when_name", `f.yaml:11:11: expression: undeclared reference to 'rot' (did you mean 'root'?) (at character 9); allowed: CEL with the variables and functions that docs/runbooks.md lists`},
 	{"when_syntax", `f.yaml:11:11: expression: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER} (at character 15); allowed: CEL with the variables and functions that docs/runbooks.md lists`},
 	{"where_missing", `f.yaml:17:11: where is missing, and target fleet is all there is; allowed: a condition on target, such as errors(target) > 0.1`},
-	{"where_proves_nothing", `f.yaml:20:18: expression looks at no reading, so it proves nothing; allowed: a condition with value, errors, traffic, served, latency, queue, occupancy, retry_share, max_errors`},
 	{"where_type", `f.yaml:20:18: expression gives double; allowed: an expression that gives true or false`},
 	{"when_type", `f.yaml:11:11: expression gives double; allowed: an expression that gives true or false`},
 	{"yaml_syntax", `f.yaml:11:5: ',' or ']' must be specified; allowed: YAML in which each key stands once and each bracket is closed`},

@@ -15,7 +15,7 @@ import (
 )
 
 func TestMatchRetryStorm(t *testing.T) {
-	f := newShop(sre.RetryStorm).facts()
+	f := newShop(sre.RetryStorm).set("stock", "queue", 60).facts()
 	f.Attempt = 2
 	plan, rejected := only(t, "retry-storm", "overload", "slow-dependency").Match(f)
 	if plan == nil {
@@ -24,16 +24,18 @@ func TestMatchRetryStorm(t *testing.T) {
 	const ttl = time.Minute
 	want := [][]sre.Action{
 		{
-			{ID: "inc-1.2.0.0", Kind: sre.RetryBudget, Target: sre.Target{Lever: "guard", Service: "cart", Callee: "stock"}, Params: sre.Params{"ratio": 0.1}, TTL: ttl},
-			{ID: "inc-1.2.0.1", Kind: sre.RetryBudget, Target: sre.Target{Lever: "guard", Service: "web", Callee: "stock"}, Params: sre.Params{"ratio": 0.1}, TTL: ttl},
 			// 140 served per second, callers wait 0.5 s: half of 70.
-			{ID: "inc-1.2.0.2", Kind: sre.QueueBound, Target: sre.Target{Lever: "guard", Service: "stock"}, Params: sre.Params{"length": 35.0}, TTL: ttl},
-			// Each caller serves 140 per second; nobody says how long its own callers wait.
-			{ID: "inc-1.2.0.3", Kind: sre.QueueBound, Target: sre.Target{Lever: "guard", Service: "cart"}, Params: sre.Params{"length": 70.0}, TTL: ttl},
-			{ID: "inc-1.2.0.4", Kind: sre.QueueBound, Target: sre.Target{Lever: "guard", Service: "web"}, Params: sre.Params{"length": 70.0}, TTL: ttl},
+			{ID: "inc-1.2.0.0", Kind: sre.QueueBound, Target: sre.Target{Lever: "guard", Service: "stock"}, Params: sre.Params{"length": 35.0}, TTL: ttl},
 		},
 		{
-			{ID: "inc-1.2.1.0", Kind: sre.Shed, Target: sre.Target{Lever: "guard", Service: "stock"}, Params: sre.Params{"rps": 140.0}, TTL: ttl, Law: "overload"},
+			{ID: "inc-1.2.1.0", Kind: sre.RetryBudget, Target: sre.Target{Lever: "guard", Service: "cart", Callee: "stock"}, Params: sre.Params{"ratio": 0.3}, TTL: ttl},
+			{ID: "inc-1.2.1.1", Kind: sre.RetryBudget, Target: sre.Target{Lever: "guard", Service: "web", Callee: "stock"}, Params: sre.Params{"ratio": 0.3}, TTL: ttl},
+			// Each caller serves 140 per second; nobody says how long its own callers wait.
+			{ID: "inc-1.2.1.2", Kind: sre.QueueBound, Target: sre.Target{Lever: "guard", Service: "cart"}, Params: sre.Params{"length": 70.0}, TTL: ttl},
+			{ID: "inc-1.2.1.3", Kind: sre.QueueBound, Target: sre.Target{Lever: "guard", Service: "web"}, Params: sre.Params{"length": 70.0}, TTL: ttl},
+		},
+		{
+			{ID: "inc-1.2.2.0", Kind: sre.Shed, Target: sre.Target{Lever: "guard", Service: "stock"}, Params: sre.Params{"rps": 140.0}, TTL: ttl, Law: "overload"},
 		},
 	}
 	for i, st := range plan.Steps {
@@ -99,7 +101,7 @@ func TestShippedChecksFollowTheTrouble(t *testing.T) {
 	}
 }
 
-// Callers that queue are bounded with the root, those that do not are left out;
+// Callers that queue are bounded after the root, those that do not are left out;
 // without their queues nothing says that they are full.
 func TestTheCallersQueuesAreBoundedWhereTheyQueue(t *testing.T) {
 	l := only(t, "retry-storm")
@@ -107,11 +109,11 @@ func TestTheCallersQueuesAreBoundedWhereTheyQueue(t *testing.T) {
 		change func(s *shop)
 		want   []string
 	}{
-		"one queues":   {func(s *shop) { s.set("cart", "queue", 5000) }, []string{"stock", "cart"}},
-		"none queues":  {func(s *shop) { s.set("cart", "queue", 20) }, []string{"stock"}},
-		"not measured": {func(s *shop) { s.put("cart", "queue", sre.Reading{}).put("web", "queue", sre.Reading{}) }, []string{"stock"}},
+		"one queues":   {func(s *shop) { s.set("cart", "queue", 5000) }, []string{"cart"}},
+		"none queues":  {func(s *shop) { s.set("cart", "queue", 20) }, nil},
+		"not measured": {func(s *shop) { s.put("cart", "queue", sre.Reading{}).put("web", "queue", sre.Reading{}) }, nil},
 	} {
-		s := newShop(sre.RetryStorm)
+		s := newShop(sre.RetryStorm).set("stock", "queue", 60)
 		c.change(s)
 		plan, rejected := l.Match(s.facts())
 		if plan == nil {
@@ -120,7 +122,7 @@ func TestTheCallersQueuesAreBoundedWhereTheyQueue(t *testing.T) {
 		f := s.facts()
 		f.Cause = plan.Cause
 		var got []string
-		for _, x := range l.Settle(plan, 0, f) {
+		for _, x := range l.Settle(plan, 1, f) {
 			if x.Kind == sre.QueueBound {
 				got = append(got, x.Target.Service)
 			}
@@ -166,8 +168,7 @@ func TestOverloadClampsRetriesBeforeItCaps(t *testing.T) {
 	}
 }
 
-// Calls are given up where that gives the callers room, or where little is left
-// to lose.
+// Calls are given up where that gives the callers their workers back.
 func TestSlowDependencyCutsNothingOffWhileTheCallersHaveRoom(t *testing.T) {
 	l := shipped(t)
 	for name, c := range map[string]struct {
@@ -175,10 +176,10 @@ func TestSlowDependencyCutsNothingOffWhileTheCallersHaveRoom(t *testing.T) {
 		want         sre.Verdict
 	}{
 		"room, repeated calls save most": {0.5, 0.28, sre.Fail},
-		"a caller fills up":              {0.9, 0.01, sre.Pass},
-		"most fails anyway":              {0.5, 0.7, sre.Pass},
+		"a caller is full":               {0.97, 0.01, sre.Pass},
+		"room, and most fails anyway":    {0.5, 0.7, sre.Fail},
 	} {
-		s := newShop(sre.SlowDependency).set("cart", "pool", c.pool).set("web", "errors", c.errors)
+		s := newShop(sre.SlowDependency).optional().set("web", "pool", c.pool).set("web", "errors", c.errors)
 		plan, rejected := l.Match(s.facts())
 		if plan == nil {
 			t.Fatalf("%s: no plan: %v", name, rejected)
@@ -191,23 +192,38 @@ func TestSlowDependencyCutsNothingOffWhileTheCallersHaveRoom(t *testing.T) {
 	}
 }
 
-func TestSlowDependencyHalvesTimeouts(t *testing.T) {
-	plan, rejected := shipped(t).Match(newShop(sre.SlowDependency).facts())
-	if plan == nil {
-		t.Fatalf("no plan: %v", rejected)
-	}
-	want := []string{"guard/cart->stock", "guard/web->stock"}
-	for i, st := range plan.Steps {
-		var got []string
-		for _, a := range st.Actions {
-			got = append(got, a.Target.String())
+// Who fails when the root does gains nothing by failing sooner: its calls are left
+// alone, and only what waits at it is bounded.
+func TestSlowDependencyCutsOffOnlyWhereTheCallerCanDoWithoutIt(t *testing.T) {
+	for name, c := range map[string]struct {
+		shop *shop
+		want [][]string
+	}{
+		"web can":               {newShop(sre.SlowDependency).optional(), [][]string{{"breaker guard/web->stock", "queue_bound guard/cart", "queue_bound guard/web"}, {"timeout guard/web->stock"}}},
+		"nobody says":           {newShop(sre.SlowDependency), [][]string{{"queue_bound guard/cart", "queue_bound guard/web"}, nil}},
+		"web can, and has room": {newShop(sre.SlowDependency).optional().set("web", "pool", 0.5), [][]string{{"queue_bound guard/cart"}, nil}},
+	} {
+		l := shipped(t)
+		s := c.shop.set("cart", "pool", 0.97)
+		if name != "web can, and has room" {
+			s.set("web", "pool", 0.97)
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("step %d targets:\n%s", i, diff)
+		plan, rejected := l.Match(s.facts())
+		if plan == nil || plan.Risk != sre.LowRisk {
+			t.Fatalf("%s: plan %v: %v", name, plan, rejected)
 		}
-	}
-	if got := plan.Steps[1].Actions[0].Params; cmp.Diff(sre.Params{"seconds": 0.25}, got) != "" || plan.Risk != sre.LowRisk {
-		t.Errorf("params %v, risk %q", got, plan.Risk)
+		for i := range plan.Steps {
+			var got []string
+			for _, a := range l.Settle(plan, i, s.facts()) {
+				got = append(got, string(a.Kind)+" "+a.Target.String())
+				if want := (sre.Params{"seconds": 0.25}); a.Kind == sre.Timeout && cmp.Diff(want, a.Params) != "" {
+					t.Errorf("%s: params %v, want %v", name, a.Params, want)
+				}
+			}
+			if diff := cmp.Diff(c.want[i], got); diff != "" {
+				t.Errorf("%s: step %d (-want +got):\n%s", name, i, diff)
+			}
+		}
 	}
 }
 
@@ -225,22 +241,22 @@ func TestMatchRejects(t *testing.T) {
 		{"unknown mechanism", func(s *shop, _ *Facts) { s.diag.Hypotheses[0].Mechanism = sre.Unknown }, "the cause is not known"},
 		{"tried", func(_ *shop, f *Facts) { f.Tried = []string{"x", TriedKey("retry-storm", "stock")} }, "was tried on stock and did not help"},
 		{"condition is false", func(s *shop, _ *Facts) { s.set("stock", "traffic", 0) }, "its condition does not hold: traffic(stock) = 0"},
-		{"condition without data", func(s *shop, _ *Facts) { s.put("stock", "traffic", sre.Reading{State: sre.Stale}) }, "its condition cannot be judged: no data: traffic(stock) is stale"},
-		{"no lever", func(_ *shop, f *Facts) { f.Levers = nil }, `step "clamp retries and bound the queue": there is no lever named guard`},
-		{"lever without the kind", func(_ *shop, f *Facts) { f.Levers[0].Kinds = f.Levers[0].Kinds[:1] }, `step "clamp retries and bound the queue": lever guard has no kind retry_budget`},
-		{"lever moves no caller", func(_ *shop, f *Facts) { f.Levers[0].Targets = []string{"stock"} }, `step "clamp retries and bound the queue": lever guard cannot move cart, web`},
-		{"lever does not move the root", func(_ *shop, f *Facts) { f.Levers[0].Targets = []string{"cart"} }, `step "clamp retries and bound the queue": lever guard cannot move stock`},
+		{"condition without data", func(s *shop, _ *Facts) { s.put("stock", "traffic", sre.Reading{State: sre.Stale}) }, "its condition cannot be judged: no data: traffic(stock) is stale, served(stock) is stale"},
+		{"no lever", func(_ *shop, f *Facts) { f.Levers = nil }, `step "bound the queues": there is no lever named guard`},
+		{"lever without the kind", func(_ *shop, f *Facts) { f.Levers[0].Kinds = f.Levers[0].Kinds[:1] }, `step "bound the queues": lever guard has no kind queue_bound`},
+		{"lever moves no caller", func(_ *shop, f *Facts) { f.Levers[0].Targets = []string{"stock"} }, `step "clamp the callers' retries": lever guard cannot move cart, web`},
+		{"lever does not move the root", func(_ *shop, f *Facts) { f.Levers[0].Targets = []string{"cart"} }, `step "bound the queues": lever guard cannot move stock`},
 		{"no callers", func(s *shop, _ *Facts) {
 			s.diag.Hypotheses[0].Service = "web"
-			s.set("web", "latency", 0.5)
-		}, `step "clamp retries and bound the queue": web has no callers`},
-		{"parameter without data", func(s *shop, _ *Facts) { s.put("stock", "errors", sre.Reading{}) }, `step "clamp retries and bound the queue": parameter length: no data: served(stock) is absent`},
-		{"parameter out of bounds", func(_ *shop, f *Facts) { f.Levers[0].Kinds[2].Params[0].Max = 30 }, `step "clamp retries and bound the queue": invalid: queue_bound: parameter "length" is 35, want 0 to 30`},
+			s.set("web", "latency", 0.9)
+		}, `step "clamp the callers' retries": web has no callers`},
+		{"parameter without data", func(s *shop, _ *Facts) { s.put("stock", "errors", sre.Reading{}).set("stock", "latency", 0.45) }, `step "bound the queues": parameter length: no data: served(stock) is absent`},
+		{"parameter out of bounds", func(_ *shop, f *Facts) { f.Levers[0].Kinds[2].Params[0].Max = 30 }, `step "bound the queues": invalid: queue_bound: parameter "length" is 35, want 0 to 30`},
 		{"parameter of a later step out of bounds", func(_ *shop, f *Facts) { f.Levers[0].Kinds[0].Params[0].Max = 30 }, `step "shed low priorities": invalid: shed: parameter "rps" is 140, want 0.1 to 30`},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			s := newShop(sre.RetryStorm)
+			s := newShop(sre.RetryStorm).set("stock", "queue", 60)
 			f := s.facts()
 			c.change(s, &f)
 			plan, rejected := only(t, "retry-storm", "overload", "slow-dependency").Match(f)

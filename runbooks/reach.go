@@ -157,7 +157,7 @@ func (fleet) EstimateCallCost(function, _ string, _ *cost.AstNode, _ []cost.AstN
 	switch function {
 	case "callers_of", "callees_of", "upstream":
 		return cost.NewCallEstimate(one, &cost.SizeEstimate{Max: fleetSize})
-	case "can", "is_entry", "change_age", "has_value", "caller_timeout":
+	case "can", "is_entry", "change_age", "has_value", "full", "needs", "caller_timeout":
 		return cost.NewCallEstimate(one, nil)
 	}
 	if slices.Contains(readingFunctions, function) {

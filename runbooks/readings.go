@@ -17,6 +17,15 @@ import (
 // mostShown is how many readings the explanation of a verdict names.
 const mostShown = 6
 
+// From these on a service is full: the share of its workers that is busy, and
+// what waits as a share of what it answers before the shortest timeout of its callers;
+// a handful is no backlog.
+const (
+	fullPool  = 0.95
+	fullQueue = 0.5
+	fewWait   = 10.0
+)
+
 // notInGraph is why nothing is known of a service that nobody has seen.
 const notInGraph = "is about a service that is not in the graph"
 
@@ -53,6 +62,8 @@ func (r *readings) functions() map[string]cel.LateBoundFunction {
 		"served":      of("served", func(i int) sre.Reading { return served(r.snap, i) }),
 		"retry_share": of("retry_share", func(i int) sre.Reading { return retryShare(r.snap, i) }),
 		"max_errors":  r.maxErrors,
+		"full":        r.full,
+		"needs":       r.needs,
 		"callers_of":  r.neighbours("callers_of", (*sre.Graph).Callers),
 		"callees_of":  r.neighbours("callees_of", (*sre.Graph).Callees),
 		"upstream":    r.neighbours("upstream", upstream),
@@ -165,6 +176,39 @@ func occupancy(s *sre.Snapshot, i int) sre.Reading {
 	}
 	r := s.Value(i, sre.Pool, sre.Percent)
 	return sre.Reading{Value: r.Value / 100, State: r.State}
+}
+
+// full reports whether a service has more to do than it can: its workers are all
+// busy, or more waits than it answers before callers give up. Where neither is
+// measured nothing says so; readings that are not fresh are no data.
+func (r *readings) full(_ string, args ...ref.Val) ref.Val {
+	service := string(args[0].(types.String))
+	i, known := r.index(service)
+	if !known {
+		return r.miss("full("+service+")", notInGraph)
+	}
+	if occupancy(r.snap, i).State != sre.Absent {
+		busy := r.ask("occupancy", service, func(i int) sre.Reading { return occupancy(r.snap, i) })
+		if share, ok := busy.(types.Double); !ok {
+			return busy
+		} else if share > fullPool {
+			return types.True
+		}
+	}
+	if r.snap.Value(i, sre.Queue, sre.Count).State == sre.Absent || served(r.snap, i).State == sre.Absent {
+		return types.False
+	}
+	waits := r.ask("queue", service, func(i int) sre.Reading { return r.snap.Value(i, sre.Queue, sre.Count) })
+	done := r.ask("served", service, func(i int) sre.Reading { return served(r.snap, i) })
+	queue, ok := waits.(types.Double)
+	if !ok {
+		return waits
+	}
+	rate, ok := done.(types.Double)
+	if !ok {
+		return done
+	}
+	return types.Bool(float64(queue) > max(fewWait, fullQueue*float64(rate)*callerTimeout(r.snap, service, 1)))
 }
 
 // served is how much work the service finishes, in requests per second: what

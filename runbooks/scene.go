@@ -108,22 +108,29 @@ func (s *scene) anywhere() *scene {
 const suspectFor = 10 * time.Minute
 
 // lateChange is the suspected change of trouble without a known cause: that of
-// the likeliest hypothesis that has one, else the latest deploy or flag at a
-// service in trouble or on a way to one.
+// the likeliest hypothesis with a deploy or a flag, else the latest of these at a
+// service in trouble or on a way to one, else what a hypothesis suspects. Settings
+// change often and seldom bring down a fleet.
 func (s *scene) lateChange() *sre.Change {
 	d := s.facts.Diagnosis
 	if d == nil {
 		return nil
 	}
+	rolledOut := func(c *sre.Change) bool { return c != nil && (c.Kind == sre.Deploy || c.Kind == sre.Flag) }
 	for _, h := range d.Hypotheses {
-		if h.Change != nil {
+		if rolledOut(h.Change) {
 			return h.Change
 		}
 	}
 	hurt := s.hurt()
 	for _, c := range slices.Backward(s.facts.Changes) {
-		if (c.Kind == sre.Deploy || c.Kind == sre.Flag) && slices.Contains(hurt, c.Service) && d.Onset.Sub(c.At) <= suspectFor {
+		if rolledOut(&c) && slices.Contains(hurt, c.Service) && d.Onset.Sub(c.At) <= suspectFor {
 			return &c
+		}
+	}
+	for _, h := range d.Hypotheses {
+		if h.Change != nil {
+			return h.Change
 		}
 	}
 	return nil

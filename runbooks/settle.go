@@ -11,8 +11,8 @@ import (
 // the plan was made would cap a load that is no longer there, and without those
 // whose `where` does not hold of their target. IDs, kinds and targets stay those
 // of the plan, and so do settings that cannot be computed now, and all of them
-// where the runbook has changed since. Only of a plan that needs no cause can
-// there be more: those of which the `where` of a fleet selector holds by now.
+// where the runbook has changed since. There can be more, last: those of which
+// the `where` of a fleet selector holds by now.
 func (l *Library) Settle(p *sre.Plan, step int, f Facts) []sre.Action {
 	planned := p.Steps[step].Actions
 	written, known := l.stepOf(p, step)
@@ -26,10 +26,7 @@ func (l *Library) Settle(p *sre.Plan, step int, f Facts) []sre.Action {
 			out = append(out, x)
 		}
 	}
-	if p.Anywhere {
-		out = append(out, l.joined(written, planned, step, s)...)
-	}
-	return out
+	return append(out, l.joined(written, planned, step, s)...)
 }
 
 // stepOf finds a plan's step as it is written.

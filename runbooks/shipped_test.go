@@ -99,7 +99,7 @@ func TestShippedRunbooksCoverAllAndSayWhenTheyAreWrong(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		for _, heading := range []string{"## When it is wrong to use", "## How it is taken back", "## What it showed"} {
+		for _, heading := range []string{"* Wrong to use: ", "## Taking it back", "## What it showed"} {
 			if !strings.Contains(string(page), heading) {
 				t.Errorf("the page of %s lacks %q", rb.Name, heading)
 			}

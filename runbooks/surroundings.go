@@ -105,6 +105,24 @@ func (r *readings) isEntry(_ string, args ...ref.Val) ref.Val {
 	return types.Bool(slices.Contains(r.snap.Graph.Entries(), i))
 }
 
+// needs reports whether a caller fails when what it calls does, as the topology
+// says. Where that calls nothing hard it is not known, and all calls count as needed.
+func (r *readings) needs(_ string, args ...ref.Val) ref.Val {
+	caller, callee := string(args[0].(types.String)), string(args[1].(types.String))
+	i, known := r.index(caller)
+	j, knows := r.index(callee)
+	if !known || !knows {
+		return r.miss("needs("+caller+", "+callee+")", notInGraph)
+	}
+	edges := r.snap.Graph.Edges
+	for _, e := range r.snap.Graph.CallersOf(j) {
+		if edges[e].From == i && edges[e].Spec.Hard {
+			return types.True
+		}
+	}
+	return types.Bool(!slices.ContainsFunc(edges, func(e sre.Edge) bool { return e.Spec.Hard }))
+}
+
 // can reports whether some lever at hand has the kind and can move the root.
 // Whether a lever answers now shows when it is touched.
 func (r *readings) can(_ string, args ...ref.Val) ref.Val {

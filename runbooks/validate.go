@@ -183,7 +183,7 @@ func (v *validator) action(p actionPart, c cursor) action {
 	default:
 		v.add(c.field("undo"), fmt.Sprintf("undo is %q", p.Undo), "restore, none")
 	}
-	v.condition(c.field("where"), a.where, true)
+	v.condition(c.field("where"), a.where, false)
 	if a.target.open() && a.where == "" {
 		v.add(c.field("where"), fmt.Sprintf("where is missing, and target %s is all there is", a.target.selector), "a condition on target, such as errors(target) > 0.1")
 	}

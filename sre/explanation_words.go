@@ -146,6 +146,7 @@ var guardRemedies = map[string]string{
 	"lock":         "the other incident's end: it holds the lever",
 	"confidence":   "more confidence: more or stronger evidence for one cause, or more cures of this kind that helped before",
 	"abstention":   "outcomes of this cure against this mechanism, first with a person's approval",
+	"cause_set":    "fewer services that could be the cause, or a human who approves",
 	"risk":         "a cure of a lower risk class",
 	"protected":    "a cure that leaves the protected services alone",
 	"blast_radius": "a smaller reach, or a higher policy.blast_radius",

@@ -12,10 +12,33 @@ type Confidence struct {
 	Lower float64 `json:"lower"` // 10 % quantile of the posterior: the figure that decisions use
 	Basis string  `json:"basis"` // "7 of 8 similar, data 92 % fresh"
 
-	Raw     float64  `json:"raw,omitempty"`     // P before calibration; what calibration is fitted on
-	Class   string   `json:"class,omitempty"`   // of the service at the cause: entry, middle or leaf
-	Abstain string   `json:"abstain,omitempty"` // why a person must decide, however high P is; empty where none must
-	Factors []Factor `json:"factors,omitempty"` // how P came about, in the order of the arithmetic
+	Raw       float64   `json:"raw,omitempty"`       // P before calibration; what calibration is fitted on
+	Prior     float64   `json:"prior,omitempty"`     // Raw before the marks of the situation were looked at
+	Class     string    `json:"class,omitempty"`     // of the service at the cause: entry, middle or leaf
+	Signature []string  `json:"signature,omitempty"` // of the situation: marks without names, sorted
+	Suspects  []Suspect `json:"suspects,omitempty"`  // of the cause, most probable first
+	Abstain   string    `json:"abstain,omitempty"`   // why a person must decide, however high P is; empty where none must
+	Factors   []Factor  `json:"factors,omitempty"`   // how P came about, in the order of the arithmetic
+}
+
+// Suspect is one service that may be the cause, and whether it could be by what
+// such probabilities have been worth.
+type Suspect struct {
+	Service     string  `json:"service"` // empty for none of those seen
+	Probability float64 `json:"probability"`
+	Possible    bool    `json:"possible"`
+}
+
+// Possible counts the suspects that could be the cause, and reports whether one
+// of them is a service that is not seen.
+func (c Confidence) Possible() (n int, unknown bool) {
+	for _, s := range c.Suspects {
+		if s.Possible {
+			n++
+			unknown = unknown || s.Service == ""
+		}
+	}
+	return n, unknown
 }
 
 // Known reports whether anything was estimated at all.
@@ -23,7 +46,7 @@ func (c Confidence) Known() bool { return c.P != 0 || c.Lower != 0 || c.Basis !=
 
 // finite is the confidence with figures that JSON can hold.
 func (c Confidence) finite() Confidence {
-	c.P, c.Lower, c.Raw = Finite(c.P), Finite(c.Lower), Finite(c.Raw)
+	c.P, c.Lower, c.Raw, c.Prior = Finite(c.P), Finite(c.Lower), Finite(c.Raw), Finite(c.Prior)
 	c.Factors = slices.Clone(c.Factors)
 	for i := range c.Factors {
 		f := &c.Factors[i]
@@ -150,8 +173,10 @@ type Incident struct {
 	BadTicks    int          `json:"bad_ticks,omitempty"`   // ticks in a row that spoke against the state
 	GoodAt      time.Time    `json:"good_at,omitzero"`      // when the current step's check last held
 	Trouble     float64      `json:"trouble,omitempty"`     // error ratio at the entries when the current step began
+	PlanTrouble float64      `json:"plan_trouble,omitempty"` // the same when the plan began
 	OwnTrouble  float64      `json:"own_trouble,omitempty"` // the same at the plan's cause alone
 	Escalation  string       `json:"escalation,omitempty"`
+	GaveUp      bool         `json:"gave_up,omitempty"` // the agent ended its last cure itself, and nobody has answered since: it may try another one
 	Tried       []string     `json:"tried,omitempty"` // recurrence keys of cures that did not help
 	Recurrences int          `json:"recurrences,omitempty"`
 

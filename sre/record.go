@@ -81,6 +81,9 @@ type IntentRecord struct {
 	Before  Params    `json:"before,omitempty"`
 	DryRun  bool      `json:"dry_run,omitempty"`
 	Control *Control  `json:"control,omitempty"` // what the action's law remembers, to go on with after a restart
+	// Detail is what the lever said of the target just before: who keeps it beside
+	// the agent, and that they are paused.
+	Detail string `json:"detail,omitempty"`
 }
 
 // ResultRecord is written after a lever was touched, or after a probe settled
@@ -103,9 +106,12 @@ type OutcomeRecord struct {
 	Service   string    `json:"service"`
 	Outcome   Outcome   `json:"outcome"`
 	At        time.Time `json:"at"`
-	Predicted float64   `json:"predicted"`       // the probability that was decided on
-	Raw       float64   `json:"raw,omitempty"`   // that before calibration
-	Class     string    `json:"class,omitempty"` // of the service: entry, middle or leaf
+	Predicted float64   `json:"predicted"`           // the probability that was decided on
+	Raw       float64   `json:"raw,omitempty"`       // that before calibration
+	Prior     float64   `json:"prior,omitempty"`     // that before the marks of the situation were looked at
+	Class     string    `json:"class,omitempty"`     // of the service: entry, middle or leaf
+	Signature []string  `json:"signature,omitempty"` // of the situation that was decided in
+	Blamed    *float64  `json:"blamed,omitempty"`    // probability that was given to the cause which proved true; nil where that is not known
 }
 
 // Notice is what people are told about an incident. Alert channels key on

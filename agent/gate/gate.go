@@ -42,6 +42,7 @@ type Question struct {
 	Started     []Started   // new mitigations of late, as far back as LongestRate
 	Levers      []sre.Capability
 	Blocked     string     // why no step of the plan may start now; empty when one may
+	Next        int        // step that is to start, where it is beyond the incident's
 	Arbitration sre.Reason // what the arbiter allows; empty where it was not asked
 	// Standing is what was earned or lost for a key; nil where nobody keeps it.
 	Standing  func(sre.MandateKey) mandate.Standing
@@ -64,6 +65,9 @@ type Gate struct {
 // New returns the gate of a policy.
 func New(p Policy) *Gate {
 	p.calendar = newCalendar(p)
+	if f := p.Validate(); len(f) > 0 {
+		p.fault = f[0].String()
+	}
 	return &Gate{policy: p, guards: guards}
 }
 

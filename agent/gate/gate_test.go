@@ -71,6 +71,10 @@ func TestEachGuardCanStopIt(t *testing.T) {
 			q.Incident.Mitigations = []sre.Mitigation{{Action: q.Plan.Steps[0].Actions[0]}}
 		}, sre.Ask},
 		{"arbitration", func(_ *Policy, q *Question) { q.Arbitration = sre.Reason{Allows: sre.Watch, Text: "theirs"} }, sre.Watch},
+		{"cause_set", func(_ *Policy, q *Question) {
+			q.Incident.Confidence.Suspects = []sre.Suspect{{Possible: true}}
+			q.Plan.Steps[0].Actions[0].Kind = sre.Scale
+		}, sre.Ask},
 		{"abstention", func(_ *Policy, q *Question) { q.Incident.Confidence.Abstain = "nothing like it was ever seen" }, sre.Ask},
 		{"recurrence", func(_ *Policy, q *Question) { q.Incident.Recurrences = 2 }, sre.Ask},
 	}

@@ -33,6 +33,7 @@ var guards = []guard{
 	{"lock", weighLock},
 	{"confidence", weighConfidence},
 	{"abstention", weighAbstention},
+	{"cause_set", weighCauses},
 	{"risk", weighRisk},
 	{"protected", weighProtected},
 	{"blast_radius", weighBlast},
@@ -57,6 +58,9 @@ func less(allows sre.Stance, change, format string, args ...any) sre.Reason {
 }
 
 func weighMode(p Policy, q Question) sre.Reason {
+	if p.fault != "" {
+		return less(sre.Watch, "the policy is put right", "the policy is at fault: %s", p.fault)
+	}
 	text := "the policy's mode is " + string(p.Mode)
 	if q.Simulated {
 		text += ", dry run"
@@ -72,7 +76,10 @@ func weighSource(_ Policy, q Question) sre.Reason {
 }
 
 func weighWarmUp(_ Policy, q Question) sre.Reason {
-	if !(q.WarmUp >= 1) {
+	if !isShare(q.WarmUp) {
+		return nonsense(sre.Ask, "the share of warm baselines", q.WarmUp)
+	}
+	if q.WarmUp < 1 {
 		return less(sre.Ask, "the baselines are warm", "baselines are %.0f %% warm", 100*q.WarmUp)
 	}
 	return reason(sre.Act, "baselines are warm")
@@ -88,6 +95,9 @@ func weighFreshness(p Policy, q Question) sre.Reason {
 
 func weighDataQuality(p Policy, q Question) sre.Reason {
 	have := q.Incident.Diagnosis.DataQuality
+	if !isShare(have) {
+		return nonsense(sre.Watch, "the share of fresh readings", have)
+	}
 	if !(have >= p.MinDataQuality) {
 		return less(sre.Watch, "more of the needed readings are fresh", "%.0f %% of the needed readings are fresh, %.0f %% are required", 100*have, 100*p.MinDataQuality)
 	}
@@ -105,6 +115,11 @@ func weighPause(_ Policy, q Question) sre.Reason {
 func weighPlan(_ Policy, q Question) sre.Reason {
 	if q.Plan == nil || len(q.Plan.Steps) == 0 {
 		return less(sre.Watch, "a runbook fits", "no runbook fits")
+	}
+	for _, a := range actions(q) {
+		if !a.Kind.Valid() {
+			return nonsense(sre.Watch, "the kind of "+a.ID, a.Kind)
+		}
 	}
 	for _, s := range q.Plan.Steps {
 		if !s.Reversible {
@@ -135,6 +150,9 @@ func weighLock(_ Policy, q Question) sre.Reason {
 
 func weighConfidence(p Policy, q Question) sre.Reason {
 	c, need := q.Incident.Confidence, p.Thresholds.ActMedium
+	if !isShare(c.P) || !isShare(c.Lower) {
+		return nonsense(sre.Watch, "the confidence", []float64{c.P, c.Lower})
+	}
 	if q.Plan != nil && q.Plan.Risk == sre.LowRisk {
 		need = p.Thresholds.ActLow
 	}
@@ -148,10 +166,17 @@ func weighConfidence(p Policy, q Question) sre.Reason {
 }
 
 func weighRisk(_ Policy, q Question) sre.Reason {
-	if q.Plan == nil || q.Plan.Risk == sre.HighRisk {
+	risk := sre.HighRisk
+	if q.Plan != nil {
+		risk = q.Plan.Risk
+	}
+	switch risk {
+	case sre.LowRisk, sre.MediumRisk:
+		return reason(sre.Act, "the plan is of %s risk", risk)
+	case sre.HighRisk:
 		return less(sre.Ask, "a human approves", "the plan is of high risk")
 	}
-	return reason(sre.Act, "the plan is of %s risk", q.Plan.Risk)
+	return less(sre.Ask, "a human approves", "the plan's risk is %q, which nobody knows: it counts as high", risk)
 }
 
 func weighProtected(p Policy, q Question) sre.Reason {
@@ -183,13 +208,16 @@ func needsPerson(levers []sre.Capability, t sre.Target) bool {
 
 func weighBlast(p Policy, q Question) sre.Reason {
 	b := q.Incident.Diagnosis.Blast
+	if !isShare(b.EntryShare) {
+		return nonsense(sre.Ask, "the share of entry traffic behind it", b.EntryShare)
+	}
 	if q.Plan != nil && q.Plan.Anywhere && (p.BlastRadius.Percent < 100 || p.BlastRadius.Number < q.Services) {
 		return reason(sre.Ask, "the plan needs no cause, so all %d services may stand behind it; %.0f %% and %d are allowed alone",
 			q.Services, p.BlastRadius.Percent, p.BlastRadius.Number)
 	}
 	text := fmt.Sprintf("%.0f %% of entry traffic and %d services stand behind it; %.0f %% and %d are allowed alone",
 		100*b.EntryShare, len(b.Services), p.BlastRadius.Percent, p.BlastRadius.Number)
-	if !(100*b.EntryShare <= p.BlastRadius.Percent) || len(b.Services) > p.BlastRadius.Number {
+	if 100*b.EntryShare > p.BlastRadius.Percent+rounding || len(b.Services) > p.BlastRadius.Number {
 		return less(sre.Ask, "less traffic or fewer services stand behind it, or a human approves", "%s", text)
 	}
 	return reason(sre.Act, "%s", text)
@@ -212,6 +240,9 @@ func weighInForce(p Policy, q Question) sre.Reason {
 }
 
 func weighRate(p Policy, q Question) sre.Reason {
+	if q.LastHour < 0 {
+		return nonsense(sre.Ask, "the number of actions in the last hour", q.LastHour)
+	}
 	wanted := len(actions(q))
 	text := fmt.Sprintf("%d actions in the last hour and %d wanted; %d are allowed", q.LastHour, wanted, p.ActionsPerHour)
 	if q.LastHour+wanted > p.ActionsPerHour {
@@ -221,6 +252,9 @@ func weighRate(p Policy, q Question) sre.Reason {
 }
 
 func weighRecurrence(p Policy, q Question) sre.Reason {
+	if q.Incident.Recurrences < 0 {
+		return nonsense(sre.Ask, "the number of times it came back", q.Incident.Recurrences)
+	}
 	if q.Incident.Recurrences > p.MaxRecurrences {
 		return less(sre.Ask, "a human approves", "the trouble came back %d times", q.Incident.Recurrences)
 	}

@@ -52,6 +52,7 @@ type Policy struct {
 	Arbitration arbiter.Policy `yaml:"arbitration"`
 
 	calendar *calendar // of Freezes and Budgets, understood by New
+	fault    string    // the first one that Validate found, asked by New; nobody acts on such a policy
 }
 
 // Thresholds are lower bounds of confidence, 0 to 1.

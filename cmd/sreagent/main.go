@@ -67,7 +67,7 @@ func execute(ctx context.Context, args []string, std streams) int {
 	commands := map[string]command{}
 	for _, register := range []func(*kingpin.Application, map[string]command){
 		registerRun, registerDemo, registerCheck, registerIncidents, registerExplain, registerOperate, registerSwitch, registerMandate, registerStop, registerAudit, registerToken,
-		registerRecord, registerReplay, registerBacktest, registerScenario, registerDetect, registerPlugins, registerTest, registerRunbooks,
+		registerRecord, registerReplay, registerBacktest, registerCalibrate, registerScenario, registerDetect, registerPlugins, registerTest, registerRunbooks,
 	} {
 		register(app, commands)
 	}

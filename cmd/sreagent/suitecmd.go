@@ -36,7 +36,11 @@ func registerSuite(parent *kingpin.CmdClause, commands map[string]command) {
 	seed := draw.Arg("seed", "Seed of the stories.").Required().Uint64()
 	number := draw.Arg("number", "Which of them, from 0.").Required().Int()
 	commands[draw.FullCommand()] = func(_ context.Context, std streams) error {
-		_, err := fmt.Fprint(std.out, suite.Draw(*seed, *number))
+		text, err := suite.Draw(*seed, *number)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprint(std.out, text)
 		return err
 	}
 }

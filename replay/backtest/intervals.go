@@ -52,6 +52,12 @@ func bootstrap(n int, statistic func(drawn []int) float64) (low, high float64) {
 	return quantile(values, .025), quantile(values, .975)
 }
 
+// Bootstrap returns the 95 % percentile interval of a statistic over a sample of
+// n that is drawn again and again. It comes out the same on every run.
+func Bootstrap(n int, statistic func(drawn []int) float64) (low, high float64) {
+	return bootstrap(n, statistic)
+}
+
 // meanOf returns the mean of values between 0 and 1 with its interval: Wilson's
 // where all are 0 or 1, or all the same, from which a bootstrap would conclude
 // that nothing is uncertain; else a bootstrap's.

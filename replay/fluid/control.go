@@ -58,6 +58,7 @@ func (m *Model) SetControl(i int, c ServiceControl) {
 	if b := m.plan.Services[i].QueueBound; b > 0 {
 		v.bound = min(v.bound, float64(b))
 	}
+	m.evict(int32(i))
 	m.scale(int32(i))
 	m.afflict(i)
 	if !switched {

@@ -95,22 +95,7 @@ func (m *Model) lose(i int32, part float64, last int64) {
 		}
 		gone := c.left * part
 		waited += gone * float64(m.tick-t)
-		row := m.waiting[(t&(m.slots-1))*int64(m.classes):]
-		rest := (c.size - gone) / c.size
-		for k := v.inLow; k < v.inHigh; k++ {
-			e := &m.edges[k]
-			for r := range e.retries + 1 {
-				x := float64(row[e.off+r])
-				if t >= e.settled && x > 0 {
-					e.tot.Failed += x * gone / c.size
-					m.repeat(e, r, x*gone/c.size, 1+e.backoff)
-				}
-				row[e.off+r] = float32(x * rest)
-			}
-		}
-		c.size -= gone
-		c.left -= gone
-		c.dead *= 1 - part
+		m.refuse(v, c, t, gone)
 	}
 	waited += part * (v.pile*float64(m.tick) - v.pileSum)
 	v.pile *= 1 - part
@@ -118,5 +103,58 @@ func (m *Model) lose(i int32, part float64, last int64) {
 	v.tot.Dropped += v.queue * part
 	v.tot.WaitSeconds += waited * m.dt
 	v.queue *= 1 - part
+	v.tot.Queue = v.queue
+}
+
+// refuse takes a part of a cohort out of its queue unserved; those of its callers
+// who still wait are told, and may try again.
+func (m *Model) refuse(v *service, c *cohort, t int64, gone float64) {
+	row := m.waiting[(t&(m.slots-1))*int64(m.classes):]
+	rest := (c.size - gone) / c.size
+	for k := v.inLow; k < v.inHigh; k++ {
+		e := &m.edges[k]
+		for r := range e.retries + 1 {
+			x := float64(row[e.off+r])
+			if t >= e.settled && x > 0 {
+				e.tot.Failed += x * gone / c.size
+				m.repeat(e, r, x*gone/c.size, 1+e.backoff)
+			}
+			row[e.off+r] = float32(x * rest)
+		}
+	}
+	c.dead *= 1 - gone/c.left
+	c.size -= gone
+	c.left -= gone
+}
+
+// evict refuses what waits above the bound of a service, the longest waiting
+// first, as the guard does when its bound is lowered.
+func (m *Model) evict(i int32) {
+	v := &m.services[i]
+	excess := v.queue - v.bound
+	if excess <= 0 {
+		return
+	}
+	gone, waited, last := 0.0, 0.0, m.tick
+	if v.pile > 0 { // dead for every caller
+		gone = min(v.pile, excess)
+		part := gone / v.pile
+		waited = part * (v.pile*float64(m.tick) - v.pileSum)
+		v.pileSum *= 1 - part
+		v.pile -= gone
+	}
+	for t := max(v.head, last-m.slots+1, 0); t <= last && gone < excess; t++ {
+		c := &m.cohorts[(t&(m.slots-1))*int64(len(m.services))+int64(i)]
+		if c.left <= 0 {
+			continue
+		}
+		part := min(c.left, excess-gone)
+		waited += part * float64(m.tick-t)
+		m.refuse(v, c, t, part)
+		gone += part
+	}
+	v.tot.Dropped += gone
+	v.tot.WaitSeconds += waited * m.dt
+	v.queue = max(0, v.queue-gone)
 	v.tot.Queue = v.queue
 }

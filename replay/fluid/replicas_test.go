@@ -148,3 +148,37 @@ func TestBadVersion(t *testing.T) {
 		t.Error("the condition is forgotten")
 	}
 }
+
+// TestALowerBoundTurnsAwayWhoHasWaitedLongest holds that a bound takes effect on
+// what waits already, as the guard's does, that callers are told and try again, and
+// that no request is lost on the way.
+func TestALowerBoundTurnsAwayWhoHasWaitedLongest(t *testing.T) {
+	for name, wait := range map[string]time.Duration{"within the rings": 20 * time.Second, "beyond them": 10 * time.Minute} {
+		m := mustNew(t, pair(func(b *Blueprint) { b.Services[1].Rate = 100 }))
+		m.Advance(10 * time.Second)
+		m.SetCondition(1, Condition{Capacity: 0.1})
+		m.Advance(wait)
+		before := m.Service(1)
+		if before.Queue < 200 {
+			t.Fatalf("%s: only %g wait", name, before.Queue)
+		}
+		c := m.DefaultControl(1)
+		c.QueueBound = 50
+		m.SetControl(1, c)
+		after := m.Service(1)
+		about(t, name+": queue", after.Queue, 50, 1e-6)
+		about(t, name+": dropped", after.Dropped-before.Dropped, before.Queue-50, 1e-6*before.Queue)
+		m.SetCondition(1, Well())
+		m.Advance(5 * time.Second)
+		s := m.Service(1)
+		in := 0.0
+		for _, x := range s.Admitted {
+			in += x
+		}
+		about(t, name+": admitted, departed, dropped or waiting", in, s.Departed+s.Dropped+s.Queue, 1e-6*in)
+		// What was left is young: its callers still wait, and the backlog is gone at once.
+		if good := over(m, 5*time.Second); good < 0.99 {
+			t.Errorf("%s: goodput %g after the backlog was refused", name, good)
+		}
+	}
+}

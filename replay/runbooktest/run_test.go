@@ -12,7 +12,7 @@ import (
 
 const storm = `interval: 10s
 tests:
-  - name: a storm at the stock is clamped at its callers
+  - name: what waits at the stock is bounded
     topology:
       entries: [web]
       edges:
@@ -27,7 +27,7 @@ tests:
     expect:
       - at: 30s
         runbook: retry-storm
-        actions: ["retry_budget guard/web->stock ratio=0.1", "queue_bound guard/stock length=70"]
+        actions: ["queue_bound guard/stock length=70"]
         verify: fail
         relapse: pass
         rejected: {overload: made for overload}
@@ -76,9 +76,9 @@ func TestWhatDoesNotHoldIsTold(t *testing.T) {
 	want := []string{
 		"at 30s: runbook: expected overload, found retry-storm",
 		"at 30s: rejection of overload: expected made for tea, found made for overload, capacity_decay, survivor_overload, cache_loss, not for retry_storm",
-		`at 30s: actions of "clamp retries and bound the queue": expected retry_budget guard/web->stock ratio=0.1; queue_bound guard/stock length=71, found retry_budget guard/web->stock ratio=0.1; queue_bound guard/stock length=70`,
-		`at 30s: verify of "clamp retries and bound the queue": expected pass, found fail`,
-		`at 30s: relapse of "clamp retries and bound the queue": expected no_data, found pass`,
+		`at 30s: actions of "bound the queues": expected queue_bound guard/stock length=71, found queue_bound guard/stock length=70`,
+		`at 30s: verify of "bound the queues": expected pass, found fail`,
+		`at 30s: relapse of "bound the queues": expected no_data, found pass`,
 	}
 	if diff := cmp.Diff(want, failures(t, text)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

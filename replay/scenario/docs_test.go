@@ -3,6 +3,7 @@ package scenario
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -133,4 +134,49 @@ func table[T any](b *strings.Builder, options []option[T]) {
 		fmt.Fprintf(b, "| `%s` | %s |\n", form, strings.ReplaceAll(o.help, "|", "\\|"))
 	}
 	b.WriteString("\n")
+}
+
+// TestFiguresOfTheRunbookPages holds that what the pages of docs/runbooks say a
+// runbook showed is what the command beside it shows.
+func TestFiguresOfTheRunbookPages(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/runbooks/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	showed := regexp.MustCompile("(?s)(## What it showed\n\n```\nsreagent scenario run (\\S+) --agent=off\nsreagent scenario run \\S+\n```\n\n)(.*)$")
+	n := 0
+	for _, path := range pages {
+		old, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := showed.FindSubmatch(old)
+		if m == nil {
+			continue
+		}
+		n++
+		s := loaded(t, string(m[2]))
+		off, on := play(t, s, Options{}), play(t, s, Options{Agent: true})
+		want := fmt.Sprintf("Without the agent: %s. With it: %s, with %d harmful and %d false actions.\n", fared(off), fared(on), on.HarmfulActions, on.FalseActions)
+		switch {
+		case want == string(m[3]):
+		case *rewrite:
+			text := showed.ReplaceAll(old, append(append([]byte{}, "${1}"...), want...))
+			if err := os.WriteFile(path, text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			t.Errorf("%s says %q, and it is %q; go test -rewrite brings it up", path, m[3], want)
+		}
+	}
+	if n == 0 {
+		t.Error("no page shows anything")
+	}
+}
+
+func fared(r *Result) string {
+	if r.RecoveredAfterSeconds == nil {
+		return fmt.Sprintf("not recovered, goodput %.2f at the end", r.GoodputAfter)
+	}
+	return fmt.Sprintf("good again %.0f s after the fault began", *r.RecoveredAfterSeconds)
 }

@@ -46,6 +46,7 @@ func (s *Scenario) judge(ctx context.Context, r *Result, o Options) error {
 			}
 			was = mean(twin.meter.story, a.At, until)
 		}
+		a.Lost = was - is
 		if is < was-harmLeast {
 			a.Harmful = true
 			r.HarmfulActions++

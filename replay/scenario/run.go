@@ -58,6 +58,10 @@ type Options struct {
 	// would: one for each play, told which of its moves is to have no effect;
 	// empty for none. Nil is nobody.
 	Hand func(without string) Hand
+	// Through is put between the agent and a lever, by the lever's name: what a
+	// lever promises and no longer does. It is used by several goroutines at once.
+	// Nil is nothing.
+	Through func(name string, lever sre.Remediator) sre.Remediator
 	// Watch sees every tick after it is over; without the agent, ticks hold a
 	// snapshot only. Its error ends the run.
 	Watch func(replay.Tick) error
@@ -208,6 +212,9 @@ func (st *stage) play(ctx context.Context, until time.Time) error {
 	}
 	guard := st.world.Lever()
 	platform := st.world.Platform()
+	if through := st.o.Through; through != nil {
+		guard, platform = through("guard", guard), through("platform", platform)
+	}
 	if st.without != "" {
 		guard, platform = &dud{Remediator: guard, id: st.without}, &dud{Remediator: platform, id: st.without}
 	}

@@ -1,7 +1,9 @@
 package suite
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +19,11 @@ func Generate(n int, seed uint64) ([]*scenario.Scenario, error) {
 	out := make([]*scenario.Scenario, n)
 	for i := range out {
 		name := fmt.Sprintf("drawn-%d-%03d", seed, i)
-		s, err := scenario.Parse(name+".scenario", []byte(Draw(seed, i)))
+		text, err := Draw(seed, i)
+		if err != nil {
+			return nil, err
+		}
+		s, err := scenario.Parse(name+".scenario", []byte(text))
 		if err != nil {
 			return nil, fmt.Errorf("story %s: %w", name, err)
 		}
@@ -50,9 +56,41 @@ type drawnCall struct {
 	line     string
 }
 
-// Draw returns the text of the nth story of a seed.
-func Draw(seed uint64, n int) string {
-	d := &drawing{Dice: incidents.NewDice(seed*1_000_003 + uint64(n)*7919)}
+const (
+	// mostDraws bounds how often a world is drawn anew because it is not well.
+	mostDraws = 20
+
+	// atRest is how long a world is looked at before anything happens in it, and
+	// wellAtRest the share of requests that it must answer all that time.
+	atRest     = 2 * time.Minute
+	wellAtRest = 0.95
+)
+
+// Draw returns the text of the nth story of a seed. A world that fails its users
+// before anything happens is no story, and is drawn anew.
+func Draw(seed uint64, n int) (string, error) {
+	for try := range uint64(mostDraws) {
+		text := sketch(seed, n, try)
+		s, err := scenario.Parse("drawn.scenario", []byte(text))
+		if err != nil {
+			return "", fmt.Errorf("story %d of seed %d: %w", n, seed, err)
+		}
+		quiet := *s
+		quiet.Length = atRest
+		r, err := quiet.Run(context.Background(), scenario.Options{})
+		if err != nil {
+			return "", fmt.Errorf("story %d of seed %d: %w", n, seed, err)
+		}
+		if !slices.ContainsFunc(r.Story, func(m scenario.Moment) bool { return m.Goodput < wellAtRest }) {
+			return text, nil
+		}
+	}
+	return "", fmt.Errorf("story %d of seed %d: no world of %d is well before anything happens", n, seed, mostDraws)
+}
+
+// sketch writes one story, which may be no good.
+func sketch(seed uint64, n int, try uint64) string {
+	d := &drawing{Dice: incidents.NewDice(seed*1_000_003 + uint64(n)*7919 + try*104_729)}
 	d.load = d.Between(80, 400)
 	d.shape()
 	fmt.Fprintf(&d.text, "title Story %d of seed %d\nseed %d\n", n, seed, 1+d.Below(1_000_000))
@@ -212,8 +250,13 @@ func (d *drawing) any() *drawnService { return &d.services[1+d.Below(len(d.servi
 func (d *drawing) fault(at string) {
 	victim := d.any()
 	lasts := d.at(15, 120)
+	d.faultOf(d.Below(9), victim, at, lasts)
+}
+
+// faultOf writes a fault of a kind, from 0 to 8, and names the service at fault.
+func (d *drawing) faultOf(kind int, victim *drawnService, at, lasts string) string {
 	w := func(format string, args ...any) { fmt.Fprintf(&d.text, "at "+at+" "+format+"\n", args...) }
-	switch d.Below(9) {
+	switch kind {
 	case 0, 1:
 		w("fault %s capacity=%.2f for %s", victim.name, d.Between(.05, .6), lasts)
 	case 2:
@@ -222,10 +265,11 @@ func (d *drawing) fault(at string) {
 		w("fault %s errors=%.2f for %s", victim.name, d.Between(.2, .9), lasts)
 	case 4:
 		w("load users %.2f over=%s for %s", d.Between(1.5, 4), d.at(5, 40), lasts)
+		return d.services[0].name
 	case 5:
 		if victim.replicas > 1 {
 			w("fault %s lost=%d for %s", victim.name, 1+d.Below(victim.replicas-1), lasts)
-			return
+			return victim.name
 		}
 		w("fault %s capacity=0.1 for %s", victim.name, lasts)
 	case 6:
@@ -235,7 +279,9 @@ func (d *drawing) fault(at string) {
 	default:
 		c := d.calls[d.Below(len(d.calls))]
 		w("net %s -> %s delay=%s loss=%.2f for %s", d.services[c.from].name, d.services[c.to].name, duration(d.Between(.05, .5)), d.Between(.2, .8), lasts)
+		return d.services[c.to].name
 	}
+	return victim.name
 }
 
 func (d *drawing) at(low, high float64) string {

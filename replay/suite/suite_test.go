@@ -21,8 +21,8 @@ func TestDrawnStoriesParse(t *testing.T) {
 }
 
 func TestAStoryIsTheSameWhateverTheirNumber(t *testing.T) {
-	one, again := Draw(3, 7), Draw(3, 7)
-	if one != again || one == Draw(3, 8) || one == Draw(4, 7) {
+	one, again := drawn(t, 3, 7), drawn(t, 3, 7)
+	if one != again || one == drawn(t, 3, 8) || one == drawn(t, 4, 7) {
 		t.Error("stories do not follow from seed and number alone")
 	}
 }
@@ -117,5 +117,40 @@ func TestSums(t *testing.T) {
 	var text bytes.Buffer
 	if err := (&Report{Rows: rows, Summary: s}).WriteText(&text); err != nil || !strings.Contains(text.String(), "3 stories: 1 would end in a cascade") {
 		t.Errorf("%v\n%s", err, text.String())
+	}
+}
+
+func drawn(t *testing.T, seed uint64, n int) string {
+	t.Helper()
+	text, err := Draw(seed, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// A world that fails its users before anything happens measures nobody's care.
+func TestDrawnWorldsAreWellBeforeAnythingHappens(t *testing.T) {
+	anew := false
+	for n := 34; n < 42; n++ {
+		text := drawn(t, 5003, n)
+		anew = anew || text != sketch(5003, n, 0)
+		s, err := scenario.Parse("drawn.scenario", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Length = atRest
+		r, err := s.Run(t.Context(), scenario.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range r.Story {
+			if m.Goodput < wellAtRest {
+				t.Errorf("story %d: goodput %.2f at %s", n, m.Goodput, m.At)
+			}
+		}
+	}
+	if !anew {
+		t.Error("none was drawn anew, so that nothing is shown")
 	}
 }

@@ -272,6 +272,7 @@ func (l *Lever) Probe(ctx context.Context, a sre.Action) (sre.TargetState, error
 	}
 	st := sre.TargetState{Current: shown(s.have), Epoch: s.epoch}
 	if s.lease.Action == "" {
+		st.Detail = l.keptBy(ctx, s)
 		return st, nil
 	}
 	st.Default, st.Expires = shown(s.lease.Before), s.lease.Expires

@@ -260,6 +260,23 @@ func (l *Lever) drop(ctx context.Context, o *owner, epoch uint64, done func(stri
 	})
 }
 
+// keptBy says, before anything is moved, who else writes the object and is paused
+// while an action holds it; nothing where nobody is known or can be read.
+func (l *Lever) keptBy(ctx context.Context, s sight) string {
+	o, err := l.owner(s)
+	if err != nil || o == nil {
+		return ""
+	}
+	u, _, err := l.ownerState(ctx, o)
+	switch {
+	case err != nil || u == nil:
+		return ""
+	case o.isPaused(u):
+		return fmt.Sprintf("kept by %s, which is paused", o.at)
+	}
+	return fmt.Sprintf("kept by %s, which is paused for as long as an action holds", o.at)
+}
+
 // paused says what became of the owner, for a person to read.
 func (l *Lever) paused(ctx context.Context, o *owner) (string, error) {
 	u, p, err := l.ownerState(ctx, o)
