@@ -420,6 +420,7 @@ func (a *Agent) question(t *turn, inc *sre.Incident) gate.Question {
 		Now: t.now, Incident: inc, Plan: inc.Plan, SourceUp: t.seeing, WarmUp: a.warm, Services: a.fleet,
 		Pauses: a.book.pauses, Held: a.book.held(), LastHour: a.book.lastHour(t.now), Levers: a.caps, Simulated: a.exec.DryRun(),
 	}
+	q.Started = slices.Clone(a.book.started(t.now))
 	for _, w := range t.wants {
 		if w.inc == inc {
 			continue
@@ -428,8 +429,10 @@ func (a *Agent) question(t *turn, inc *sre.Incident) gate.Question {
 		q.Held = append(q.Held, gate.Held{Incident: w.inc.ID, Kind: action.Kind, Target: action.Target})
 		if w.purpose == sre.ToApply {
 			q.LastHour++
+			q.Started = append(q.Started, gate.Started{At: t.now, Kind: action.Kind, Target: action.Target})
 		}
 	}
+	q.Standing = a.book.earned.Standing
 	q.Arbitration = a.arbitrate(t, inc, q.Held)
 	if inc.Plan != nil && (inc.State == sre.Planned || inc.State == sre.AwaitingApproval) {
 		_, q.Blocked = a.startable(t, inc, 0)

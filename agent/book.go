@@ -10,6 +10,7 @@ import (
 
 	"github.com/sreagent/sreagent/agent/arbiter"
 	"github.com/sreagent/sreagent/agent/gate"
+	"github.com/sreagent/sreagent/agent/mandate"
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -27,12 +28,13 @@ type book struct {
 	incidents map[string]*sre.Incident // open ones, and the latest closed ones
 	machines  map[string]*lifecycle
 	pauses    []sre.Pause
-	applied   []time.Time // of new mitigations, for the hourly budget
+	applied   []gate.Started // new mitigations, for budgets of rates
 	told      map[string]sre.Notice
 	unsettled map[string]bool // actions to probe: in flight when the last agent ended, or run out
 	doubts    map[string]int  // probes in a row that did not settle an action
 	seq       uint64          // of directives within this epoch
 	ledger    *arbiter.Ledger // of other writers, and of cures that did not help
+	earned    *mandate.Ledger // of autonomy
 }
 
 func newBook() *book {
@@ -43,6 +45,7 @@ func newBook() *book {
 		unsettled: map[string]bool{},
 		doubts:    map[string]int{},
 		ledger:    arbiter.NewLedger(),
+		earned:    mandate.NewLedger(),
 	}
 }
 
@@ -76,6 +79,7 @@ func (a *Agent) fold(r sre.Record) error {
 		return fmt.Errorf("sequence %d where %d was expected", r.Seq, b.next)
 	}
 	b.next++
+	b.earn(r)
 	switch r.Kind {
 	case sre.RecordStart:
 		b.starts = max(b.starts+1, r.Start.Epoch)
@@ -153,11 +157,14 @@ func (b *book) answered(r sre.Record) {
 
 func (b *book) operator(r sre.Record) {
 	switch r.Operator.Command {
-	case sre.InputPause:
-		b.pause(sre.Pause{Name: r.Operator.Name, By: r.Operator.By, Reason: r.Operator.Reason, Since: r.At})
-	case sre.InputResume:
+	case sre.InputPause, sre.InputStop:
+		b.pause(sre.Pause{
+			Name: r.Operator.Name, By: r.Operator.By, Reason: r.Operator.Reason, Since: r.At,
+			Until: r.Operator.Until, Stop: r.Operator.Command == sre.InputStop,
+		})
+	case sre.InputResume, sre.InputStart:
 		b.resume(r.Operator.Name)
-	case sre.InputApprove, sre.InputReject, sre.InputClose, sre.InputUndo, sre.InputSwitch:
+	case sre.InputApprove, sre.InputReject, sre.InputClose, sre.InputUndo, sre.InputSwitch, sre.InputMandate:
 	}
 }
 
@@ -191,7 +198,7 @@ func (b *book) intend(r sre.Record) error {
 	case sre.ToApply:
 		m.Phase, m.Before, m.Permit, m.Epoch, m.Expires = sre.Intended, r.Intent.Before, r.Intent.Permit, r.Intent.Epoch, r.Intent.Expires
 		m.RenewTill = r.At.Add(lease(inc, m))
-		b.applied = append(b.applied, r.At)
+		b.applied = append(b.applied, gate.Started{At: r.At, Kind: m.Action.Kind, Target: m.Action.Target})
 	case sre.ToRenew:
 		m.Epoch, m.Expires = r.Intent.Epoch, r.Intent.Expires
 		m.Control = cmp.Or(r.Intent.Control, m.Control)
@@ -352,8 +359,19 @@ func (b *book) held() []gate.Held {
 	return out
 }
 
-// lastHour counts new mitigations and forgets older ones.
+// lastHour counts new mitigations.
 func (b *book) lastHour(now time.Time) int {
-	b.applied = slices.DeleteFunc(b.applied, func(t time.Time) bool { return now.Sub(t) > time.Hour })
-	return len(b.applied)
+	n := 0
+	for _, s := range b.started(now) {
+		if now.Sub(s.At) <= time.Hour {
+			n++
+		}
+	}
+	return n
+}
+
+// started returns the new mitigations of late, and forgets older ones.
+func (b *book) started(now time.Time) []gate.Started {
+	b.applied = slices.DeleteFunc(b.applied, func(s gate.Started) bool { return now.Sub(s.At) > gate.LongestRate })
+	return b.applied
 }

@@ -115,6 +115,8 @@ func (w *world) History(_ context.Context, from, to time.Time, step time.Duratio
 // The mind of these tests: whatever is troubled has one cause, db.
 type fakeMind struct {
 	settles    func([]sre.Action) []sre.Action // what a step becomes when it starts
+	author     string                          // of the runbook
+	late       time.Duration                   // how old its evidence is
 	anywhere   bool                            // plans need no cause
 	w          *world
 	cause      string
@@ -170,7 +172,7 @@ func (m *fakeMind) Diagnose(s *sre.Snapshot, ps []sre.Precursor, open []sre.Inci
 	}
 	ps = ps[:1]
 	f := sre.Finding{Fingerprint: "f00d", Incident: openAs(open, "f00d"), Severity: sre.Critical, Diagnosis: sre.Diagnosis{
-		At: s.At, Onset: s.At, DataQuality: 1, Affected: []string{"db"}, Precursors: ps,
+		At: s.At.Add(-m.late), Onset: s.At, DataQuality: 1, Affected: []string{"db"}, Precursors: ps,
 		Hypotheses: []sre.Hypothesis{{Service: m.cause, Mechanism: sre.RetryStorm, Probability: 0.9, Evidence: m.evidence}},
 		Blast:      sre.BlastRadius{Services: []string{"db"}, EntryShare: 0.3},
 	}}
@@ -222,7 +224,7 @@ func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 	if cause == m.unfit || slices.Contains(f.Tried, "storm/"+cause) {
 		return nil, []sre.Rejection{{Runbook: "storm", Reason: "did not help before"}}
 	}
-	p := &sre.Plan{Runbook: "storm", Version: "1", Risk: sre.LowRisk, Cause: cause, Anywhere: m.anywhere, Hold: 5 * time.Second, LiftGap: 3 * time.Second,
+	p := &sre.Plan{Runbook: "storm", Version: "1", Author: m.author, Risk: sre.LowRisk, Cause: cause, Anywhere: m.anywhere, Hold: 5 * time.Second, LiftGap: 3 * time.Second,
 		Relapse: sre.Check{Expr: "sick"}}
 	kinds := []sre.ActionKind{sre.RetryBudget, sre.Shed, sre.Shed}
 	if m.kinds != nil {

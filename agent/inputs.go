@@ -23,6 +23,12 @@ func (a *Agent) hear(t *turn) {
 			t.replies = append(t.replies, in)
 		case sre.InputSwitch:
 			a.hearSwitch(t, in)
+		case sre.InputStop:
+			a.hearStop(t, in)
+		case sre.InputStart:
+			a.hearStart(t, in)
+		case sre.InputMandate:
+			a.hearMandate(t, in)
 		default:
 			a.answer(t, in, false, fmt.Sprintf("unknown input %q", in.Kind))
 		}
@@ -47,31 +53,6 @@ func (a *Agent) command(t *turn, in sre.Input) {
 	}})
 }
 
-func (a *Agent) hearPause(t *turn, in sre.Input) {
-	if !a.mayOperate(t, in, sre.Operator) {
-		return
-	}
-	a.book.pause(sre.Pause{Name: in.Name, By: in.By, Reason: in.Reason, Since: t.now})
-	a.command(t, in)
-	a.answer(t, in, true, "paused: nothing new is started, undo goes on")
-}
-
-func (a *Agent) hearResume(t *turn, in sre.Input) {
-	if !a.mayOperate(t, in, sre.Operator) {
-		return
-	}
-	if !a.book.resume(in.Name) {
-		a.answer(t, in, false, fmt.Sprintf("no pause named %q", in.Name))
-		return
-	}
-	a.command(t, in)
-	if n := len(a.book.pauses); n > 0 {
-		a.answer(t, in, true, fmt.Sprintf("this pause is lifted, %d others hold", n))
-		return
-	}
-	a.answer(t, in, true, "resumed")
-}
-
 // reply answers what concerns one incident, on the tick's fresh evidence.
 func (a *Agent) reply(t *turn) {
 	for _, in := range t.replies {
@@ -89,7 +70,7 @@ func (a *Agent) reply(t *turn) {
 			a.hearClose(t, inc, in)
 		case sre.InputUndo:
 			a.hearUndo(t, inc, in)
-		case sre.InputPause, sre.InputResume, sre.InputSwitch:
+		case sre.InputPause, sre.InputResume, sre.InputSwitch, sre.InputStop, sre.InputStart, sre.InputMandate:
 		}
 	}
 }
@@ -223,27 +204,13 @@ func (a *Agent) hearUndo(t *turn, inc *sre.Incident, in sre.Input) {
 	if !a.mayOperate(t, in, sre.Operator) {
 		return
 	}
-	under := inc.State == sre.Reverting              // then it gets a new start
+	under := inc.State == sre.Reverting
 	some := mustUndo(inc) || inc.State == sre.Acting // about to begin is begun
 	if !some || !under && !a.book.machines[inc.ID].can(evUndo) {
 		a.answer(t, in, false, fmt.Sprintf("incident %s is %s: nothing is in force", inc.ID, inc.State))
 		return
 	}
 	a.command(t, in)
-	inc.Escalation, inc.GaveUp = "undone on request of "+in.By, false
-	for i := range inc.Mitigations { // whatever was tried before
-		if m := &inc.Mitigations[i]; m.Phase.Live() {
-			m.Attempts = 0
-			if m.Phase == sre.Lost {
-				m.Phase = sre.Undoing
-			}
-			delete(a.book.doubts, m.Action.ID)
-		}
-	}
-	if under {
-		a.remember(t, inc, string(evUndo))
-	} else {
-		a.fire(t, inc, evUndo)
-	}
+	a.undoNow(t, inc, "undone on request of "+in.By)
 	a.answer(t, in, true, "undoing")
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/common/model"
 	"pgregory.net/rapid"
 
+	"github.com/sreagent/sreagent/agent/gate"
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -43,16 +44,25 @@ type life struct {
 	applies  map[string]int // apply intents by action, in this run
 	rejected map[string]bool
 	held     map[string]sre.Params // settings of what was in force before the tick, by action
+	rules    gate.Policy           // the mandate that the life is held to, whatever the agent was given
+	fault    fault                 // what is planted; nil for nothing
+	broken   string                // how the mandate was broken, where a fault is planted
 }
 
 // newLife draws a world and puts an agent into it.
-func newLife(t *rapid.T, tb testing.TB) *life {
+func newLife(t *rapid.T, tb testing.TB, planted ...fault) *life {
 	l := &life{rt: t, k: newKnobs(), applies: map[string]int{}, rejected: map[string]bool{}}
 	l.k.exact = rapid.Bool().Draw(t, "exact")
 	l.k.stays = rapid.IntRange(0, 3).Draw(t, "stays") == 0
 	l.rig = newRig(tb, func(r *rig) {
 		r.cfg.Policy.EvidenceMaxAge, r.cfg.Policy.ApprovalTimeout = model.Duration(5*time.Second), model.Duration(20*time.Second)
 		r.mind.lease = machineLease
+		l.rules = someMandate(t, r.cfg.Policy)
+		r.cfg.Policy = l.rules
+		for _, f := range planted {
+			l.fault = f
+			f(&r.cfg.Policy)
+		}
 		if rapid.IntRange(0, 3).Draw(t, "never calm") == 0 {
 			r.mind.says = func(c sre.Check) (sre.Verdict, bool) { return sre.Inconclusive, c.Expr == "sick" }
 		}
@@ -130,6 +140,12 @@ func (l *life) happen() {
 		l.cfg.Policy.DryRun = l.oneIn(6, "dry run")
 		l.a.Reconfigure(l.cfg)
 	}
+	if l.oneIn(20, "late") {
+		l.mind.late = rapid.SampledFrom([]time.Duration{0, 4 * time.Second, 30 * time.Second}).Draw(l.rt, "by")
+	}
+	if l.oneIn(120, "set back") {
+		l.at = l.at.Add(-time.Duration(rapid.IntRange(1, 90).Draw(l.rt, "back")) * time.Second)
+	}
 	if l.oneIn(60, "away") {
 		l.at = l.at.Add(time.Duration(rapid.IntRange(1, 200).Draw(l.rt, "seconds")) * time.Second)
 	}
@@ -149,10 +165,12 @@ func (l *life) people() {
 		in.Kind = rapid.SampledFrom([]sre.InputKind{
 			sre.InputApprove, sre.InputApprove, sre.InputApprove, sre.InputApprove, sre.InputReject,
 			sre.InputPause, sre.InputResume, sre.InputResume, sre.InputUndo, sre.InputClose,
+			sre.InputStop, sre.InputStart, sre.InputStart, sre.InputMandate,
 		}).Draw(l.rt, "input")
 		if inc.Decision != nil {
 			in.Decision = inc.Decision.ID
 		}
+		l.particulars(&in)
 		l.desk.queue = append(l.desk.queue, in)
 	}
 }
@@ -230,6 +248,7 @@ func (l *life) intents(news []sre.Record) {
 		}
 		switch in.Permit.Purpose {
 		case sre.ToApply:
+			l.mandated(in, inc, news)
 			l.apply(in, inc)
 		case sre.ToAdjust:
 			l.adjust(in, inc)
@@ -377,6 +396,10 @@ func (l *life) same() {
 	if diff := cmp.Diff(l.a.book.pauses, l.twin.book.pauses); diff != "" {
 		l.rt.Fatalf("pauses (-live +fold):\n%s", diff)
 	}
+	scene := l.a.mandateScene(&turn{now: l.at})
+	if diff := cmp.Diff(l.a.book.earned.Lines(scene), l.twin.book.earned.Lines(scene)); diff != "" {
+		l.rt.Fatalf("mandate (-live +fold):\n%s", diff)
+	}
 }
 
 func portable(t *rapid.T, i sre.Incident) string {
@@ -390,6 +413,7 @@ func portable(t *rapid.T, i sre.Incident) string {
 // heal ends all trouble and lets a person take everything back.
 func (l *life) heal() {
 	l.w.sick, l.w.blind, l.w.cures = false, false, 0
+	l.mind.late = 0
 	clear(l.k.manners)
 	l.mind.says, l.mind.notes = nil, nil
 	l.trail.breakAt, l.cfg.Policy.DryRun = 0, false

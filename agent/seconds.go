@@ -11,7 +11,11 @@ import (
 // second adds to an approval how many people must give theirs and who has
 // already; or it says why this one does not count: nobody counts twice.
 func (a *Agent) second(inc *sre.Incident, approval *sre.Approval) string {
-	need := a.gate.Policy().Approvals.Of(inc.Plan)
+	rules := a.gate.Policy().Approvals
+	if why := rules.Excludes(inc.Plan, approval.By); why != "" {
+		return why
+	}
+	need := rules.Of(inc.Plan)
 	if need <= 1 {
 		return ""
 	}

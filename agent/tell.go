@@ -30,7 +30,7 @@ func (a *Agent) notices(t *turn) []sre.Notice {
 		a.note(t, sre.Record{Kind: sre.RecordNotice, IncidentID: inc.ID, Notice: &n})
 		out = append(out, n)
 	}
-	return out
+	return append(out, a.mandateNotices(t)...)
 }
 
 func sameNotice(x, y sre.Notice) bool {
@@ -151,7 +151,7 @@ func (a *Agent) view(t *turn) *sre.View {
 		Mode: a.gate.Policy().Mode, WarmUp: a.warm, Source: a.seen, Services: a.fleet,
 		Pauses: slices.Clone(a.book.pauses), Explain: a.explained,
 		Signs: recordableSigns(t.signs[:min(len(t.signs), keepSigns)]), Risks: a.risks(t), Burns: a.burns(t),
-		Switches: a.cfg.Switches,
+		Switches: a.cfg.Switches, Mandate: a.book.earned.Lines(a.mandateScene(t)),
 	}
 	if !a.seen.Up {
 		v.NotReady = append(v.NotReady, "the metric store does not answer: "+a.seen.Err)

@@ -48,6 +48,7 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.begin(ctx, t)
 	a.observe(ctx, t)
 	ctx = context.WithoutCancel(ctx) // what was begun is recorded and answered, also at shutdown
+	a.expirePauses(t)
 	a.hear(t)
 	a.detect(t)
 	a.diagnose(t)
@@ -57,6 +58,7 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.reply(t)
 	a.reactivate(ctx, t)
 	a.advance(t)
+	a.reviewMandate(t)
 	a.preview(ctx, t)
 	a.keep(t)
 	a.explainLaws(t)
@@ -209,6 +211,7 @@ func (a *Agent) remember(t *turn, inc *sre.Incident, why string) {
 func (a *Agent) note(t *turn, r sre.Record) {
 	r.Seq, r.At = a.book.next, t.now
 	a.book.next++
+	a.book.earn(r)
 	t.records = append(t.records, r)
 }
 

@@ -195,6 +195,16 @@ func approvalSentence(a sre.Approval) string {
 }
 
 func operatorSentence(o sre.OperatorRecord) string {
+	if m := o.Mandate; m != nil && o.Refused == "" {
+		text := fmt.Sprintf("%s (%s) said %s of the mandate of %s", or(o.By, "Somebody"), or(string(o.Role), "no role"), m.Verb, m.MandateKey)
+		if m.From != "" && m.To != "" {
+			text += fmt.Sprintf(", from %s to %s", m.From, m.To)
+		}
+		if m.Cause != "" {
+			text += ", for " + m.Cause
+		}
+		return text + because(or(m.Text, o.Reason)) + "."
+	}
 	return fmt.Sprintf("%s (%s) gave the command %s%s.", or(o.By, "Somebody"), or(string(o.Role), "no role"), o.Command, because(o.Reason))
 }
 

@@ -134,6 +134,7 @@ func (a *api) routes() []route {
 		{"GET", "/api/v1/explain", sre.Viewer, data(a.explain)},
 		{"GET", "/api/v1/approvals", sre.Viewer, data(a.approvals)},
 		{"GET", "/api/v1/switches", sre.Viewer, data(a.switches)},
+		{"GET", "/api/v1/mandate", sre.Viewer, data(a.mandate)},
 		{"GET", "/api/v1/flags/{lever}", sre.Viewer, a.flags},
 
 		{"POST", "/api/v1/incidents/{id}/approve", sre.Approver, a.answer(sre.InputApprove)},
@@ -142,6 +143,12 @@ func (a *api) routes() []route {
 		{"POST", "/api/v1/incidents/{id}/undo", sre.Operator, a.order(sre.InputUndo)},
 		{"POST", "/api/v1/pause", sre.Operator, a.pause()},
 		{"POST", "/api/v1/resume", sre.Operator, a.resume()},
+		{"POST", "/api/v1/stop", sre.Operator, a.stop()},
+		{"POST", "/api/v1/start", sre.Approver, a.start()},
+		{"POST", "/api/v1/mandate/accept", sre.Approver, a.changeMandate(sre.MandateAccept)},
+		{"POST", "/api/v1/mandate/decline", sre.Approver, a.changeMandate(sre.MandateDecline)},
+		{"POST", "/api/v1/mandate/demote", sre.Operator, a.changeMandate(sre.MandateDemote)},
+		{"POST", "/api/v1/mandate/restore", sre.Approver, a.changeMandate(sre.MandateRestore)},
 		{"POST", "/api/v1/changes", sre.Operator, a.change()},
 		{"POST", "/api/v1/switches/{name}", sre.Operator, a.flip()},
 	}

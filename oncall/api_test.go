@@ -134,6 +134,10 @@ func request(rt route) (path, body string) {
 		return path, `{"decision":"inc-7/d2","comment":"yes"}`
 	case strings.HasSuffix(path, "/pause"):
 		return path, `{"name":"freeze","reason":"release"}`
+	case strings.Contains(path, "/mandate/"):
+		return path, `{"kind":"shed","service":"web","runbook":"storm"}`
+	case strings.HasSuffix(path, "/stop"), strings.HasSuffix(path, "/start"):
+		return path, `{"reason":"enough"}`
 	case strings.HasSuffix(path, "/resume"):
 		return path, `{"name":"freeze"}`
 	case strings.Contains(path, "/switches/"):
@@ -156,6 +160,9 @@ func TestRoleMatrix(t *testing.T) {
 		"POST /api/v1/pause": sre.Operator, "POST /api/v1/resume": sre.Operator, "POST /api/v1/changes": sre.Operator,
 		"POST /api/v1/incidents/{id}/approve": sre.Approver, "POST /api/v1/incidents/{id}/reject": sre.Approver,
 		"GET /api/v1/switches": sre.Viewer, "GET /api/v1/flags/{lever}": sre.Viewer, "POST /api/v1/switches/{name}": sre.Operator,
+		"GET /api/v1/mandate": sre.Viewer, "POST /api/v1/mandate/accept": sre.Approver, "POST /api/v1/mandate/decline": sre.Approver,
+		"POST /api/v1/mandate/demote": sre.Operator, "POST /api/v1/mandate/restore": sre.Approver,
+		"POST /api/v1/stop": sre.Operator, "POST /api/v1/start": sre.Approver,
 		"POST /-/reload": sre.Admin, "PUT /-/reload": sre.Admin,
 	}
 	for _, anonymous := range []bool{false, true} {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/common/model"
+
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -124,7 +126,12 @@ func (c *Client) Undo(ctx context.Context, incident, comment string) (Receipt, e
 
 // Pause stops new mitigations until the pause of the same name is taken back.
 func (c *Client) Pause(ctx context.Context, name, reason string) (Receipt, error) {
-	return call[Receipt](ctx, c, http.MethodPost, "/api/v1/pause", pauseBody{name, reason})
+	return c.PauseFor(ctx, name, reason, 0)
+}
+
+// PauseFor is a pause that ends by itself after a time; 0 is without an end.
+func (c *Client) PauseFor(ctx context.Context, name, reason string, lasts time.Duration) (Receipt, error) {
+	return call[Receipt](ctx, c, http.MethodPost, "/api/v1/pause", pauseBody{Name: name, Reason: reason, For: model.Duration(lasts)})
 }
 
 // Resume takes back the pause of a name.

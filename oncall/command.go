@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/prometheus/common/model"
+
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -35,8 +37,9 @@ type answerBody struct {
 }
 
 type pauseBody struct {
-	Name   string `json:"name"`
-	Reason string `json:"reason"`
+	Name   string         `json:"name"`
+	Reason string         `json:"reason"`
+	For    model.Duration `json:"for,omitempty"` // 0 is until it is taken back
 }
 
 type resumeBody struct {
@@ -109,7 +112,7 @@ func (a *api) pause() serveFunc {
 	return func(w http.ResponseWriter, r *http.Request, who Identity) {
 		var body pauseBody
 		err := errors.Join(readBody(w, r, &body), checkName(body.Name), checkText("reason", body.Reason, maxComment))
-		a.submit(w, r, who, sre.Input{Kind: sre.InputPause, Name: body.Name, Reason: body.Reason}, err)
+		a.submit(w, r, who, sre.Input{Kind: sre.InputPause, Name: body.Name, Reason: body.Reason, For: time.Duration(body.For)}, err)
 	}
 }
 

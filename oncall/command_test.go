@@ -66,7 +66,7 @@ func TestTheAgentsRefusalIsAConflict(t *testing.T) {
 		rec := o.do(t, rt.method, path, tokenOf(sre.Admin), body)
 		wantRefusal(t, rec, http.StatusConflict, Conflict, "the evidence is older than 2m0s")
 	}
-	if len(o.heard) != 7 {
+	if len(o.heard) != 13 {
 		t.Errorf("the agent heard %d commands", len(o.heard))
 	}
 }

@@ -171,7 +171,7 @@ func weigh(v, before *sre.View) int {
 	for _, r := range v.Risks {
 		n += size[sre.Risk]() + weighEvidence(r.Evidence)
 	}
-	return n + weighSigns(v.Signs) + len(v.Burns)*size[sre.Burn]() + len(v.Pauses)*size[sre.Pause]()
+	return n + weighSigns(v.Signs) + len(v.Burns)*size[sre.Burn]() + len(v.Pauses)*size[sre.Pause]() + len(v.Mandate)*size[sre.MandateLine]()
 }
 
 func weighIncident(inc, before *sre.Incident) int {

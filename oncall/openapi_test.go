@@ -68,7 +68,8 @@ func TestOpenAPIHasTheFieldsOfTheTypes(t *testing.T) {
 		"ExplainedEdge": &sre.ExplainedEdge{}, "Risk": &sre.Risk{}, "Burn": &sre.Burn{}, "Impact": &sre.Impact{}, "WhatIf": &sre.WhatIf{}, "Prompt": &Prompt{},
 		"PromptStep": &PromptStep{}, "PromptAction": &PromptAction{}, "Setting": &Setting{}, "Receipt": &Receipt{},
 		"VersionInfo": &VersionInfo{}, "Readiness": &Readiness{}, "AnswerBody": &answerBody{}, "PauseBody": &pauseBody{},
-		"ResumeBody": &resumeBody{}, "Switch": &SwitchState{}, "SwitchBody": &SwitchBody{}, "Order": &sre.Order{}, "Change": &sre.Change{},
+		"ResumeBody": &resumeBody{}, "Switch": &SwitchState{}, "SwitchBody": &SwitchBody{}, "MandateBody": &MandateBody{}, "StopBody": &StopBody{}, "StartBody": &StartBody{},
+		"MandateChange": &sre.MandateChange{}, "MandateLine": &sre.MandateLine{}, "Order": &sre.Order{}, "Change": &sre.Change{},
 	} {
 		want := slices.Sorted(slices.Values(jsonFields(v)))
 		got := slices.Sorted(maps.Keys(schemas[name].Properties))
@@ -80,7 +81,7 @@ func TestOpenAPIHasTheFieldsOfTheTypes(t *testing.T) {
 	for name, v := range map[string]any{
 		"Incident": &sre.Incident{}, "Diagnosis": &sre.Diagnosis{}, "Hypothesis": &sre.Hypothesis{}, "Evidence": &sre.Evidence{},
 		"Decision": &sre.Decision{}, "Approval": &sre.Approval{}, "Mitigation": &sre.Mitigation{}, "Plan": &sre.Plan{}, "Step": &sre.Step{},
-		"Action": &sre.Action{}, "Target": &sre.Target{}, "Record": &sre.Record{}, "Notice": &sre.Notice{}, "Pause": &sre.Pause{},
+		"Action": &sre.Action{}, "Target": &sre.Target{}, "Record": &sre.Record{}, "OperatorRecord": &sre.OperatorRecord{}, "Notice": &sre.Notice{}, "Pause": &sre.Pause{},
 		"Explained": &sre.Explained{}, "Reason": &sre.Reason{}, "BlastRadius": &sre.BlastRadius{}, "SourceHealth": &sre.SourceHealth{},
 	} {
 		fields := jsonFields(v)

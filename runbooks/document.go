@@ -20,6 +20,7 @@ type document struct {
 type metadataPart struct {
 	Name        string `yaml:"name"`
 	Owner       string `yaml:"owner"`
+	Author      string `yaml:"author"`
 	Description string `yaml:"description"`
 	NotFor      string `yaml:"not_for"`
 }

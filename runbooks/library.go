@@ -22,6 +22,7 @@ type Info struct {
 	Version     string          `json:"version"` // digest of the file's text
 	File        string          `json:"file"`
 	Owner       string          `json:"owner"`
+	Author      string          `json:"author,omitempty"` // who wrote it, by the name that approvals are given in
 	Description string          `json:"description"`
 	NotFor      string          `json:"not_for,omitempty"` // when it is wrong to use
 	Priority    int             `json:"priority"`

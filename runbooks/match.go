@@ -76,7 +76,7 @@ func (l *Library) unfit(rb *runbook, s *scene, chosen *sre.Plan) string {
 // plan makes a runbook concrete, or says why it cannot be carried out.
 func (l *Library) plan(rb *runbook, s *scene) (*sre.Plan, string) {
 	p := &sre.Plan{
-		Runbook: rb.Name, Version: rb.Version, Risk: rb.Risk, Cause: s.root,
+		Runbook: rb.Name, Version: rb.Version, Author: rb.Author, Risk: rb.Risk, Cause: s.root,
 		Hold: rb.hold, LiftGap: rb.liftGap, Relapse: sre.Check{Expr: rb.relapse},
 		CallAfter: rb.callAfter, CallText: rb.callText,
 		Reason: fmt.Sprintf("made for %s, the likeliest cause at %s with probability %.2f", s.mechanism, s.root, s.probability),

@@ -129,6 +129,7 @@ var fieldHelp = map[string]string{
 	"metadata":              "name and what people should know",
 	"metadata.name":         "1 to 63 of a-z, 0-9 and -; one of your own with a shipped runbook's name takes its place",
 	"metadata.owner":        "who answers for this runbook",
+	"metadata.author":       "who wrote it, by the name of their token; a policy may ask for somebody else's approval",
 	"metadata.description":  "what it does, in words",
 	"metadata.not_for":      "when it is wrong to use, in words",
 	"spec":                  "what it is for and what it does",

@@ -56,6 +56,7 @@ func (v *validator) document(d document, top cursor) *runbook {
 	}
 	rb := &runbook{at: name, spec: top.field("spec")}
 	rb.Name, rb.Owner, rb.Description = d.Metadata.Name, d.Metadata.Owner, strings.TrimSpace(d.Metadata.Description)
+	rb.Author = strings.TrimSpace(d.Metadata.Author)
 	rb.NotFor = strings.TrimSpace(d.Metadata.NotFor)
 	v.spec(rb, d.Spec, top.field("spec"))
 	return rb

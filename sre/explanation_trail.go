@@ -270,11 +270,14 @@ func ViewOfTrail(records []Record, at time.Time) (*View, bool) {
 func paused(pauses []Pause, r *Record) []Pause {
 	rest := slices.DeleteFunc(slices.Clone(pauses), func(p Pause) bool { return p.Name == r.Operator.Name })
 	switch r.Operator.Command {
-	case InputPause:
-		return append(rest, Pause{Name: r.Operator.Name, By: r.Operator.By, Reason: r.Operator.Reason, Since: r.At})
-	case InputResume:
+	case InputPause, InputStop:
+		return append(rest, Pause{
+			Name: r.Operator.Name, By: r.Operator.By, Reason: r.Operator.Reason, Since: r.At,
+			Until: r.Operator.Until, Stop: r.Operator.Command == InputStop,
+		})
+	case InputResume, InputStart:
 		return rest
-	case InputApprove, InputReject, InputClose, InputUndo, InputSwitch:
+	case InputApprove, InputReject, InputClose, InputUndo, InputSwitch, InputMandate:
 	}
 	return pauses
 }

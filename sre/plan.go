@@ -59,7 +59,8 @@ const (
 // Plan is a runbook made concrete for one incident.
 type Plan struct {
 	Runbook  string        `json:"runbook"`
-	Version  string        `json:"version"` // digest of the runbook's text
+	Version  string        `json:"version"`          // digest of the runbook's text
+	Author   string        `json:"author,omitempty"` // who wrote the runbook
 	Risk     RiskClass     `json:"risk"`
 	Cause    string        `json:"cause"`              // root service that it was made for
 	Anywhere bool          `json:"anywhere,omitempty"` // it needs no cause, the one named is only suspected, and it may touch the whole fleet

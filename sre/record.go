@@ -66,6 +66,10 @@ type OperatorRecord struct {
 	Role    Role      `json:"role"`
 	Reason  string    `json:"reason"`
 	Refused string    `json:"refused,omitempty"` // why it was not carried out
+
+	Until   time.Time      `json:"until,omitzero"`    // of a pause that ends by itself
+	Revert  bool           `json:"revert,omitempty"`  // of a stop: what is in force is undone too
+	Mandate *MandateChange `json:"mandate,omitempty"` // of a step of the mandate; by "policy" where the agent took it
 }
 
 // IntentRecord is written before a lever is touched.
@@ -132,11 +136,14 @@ type InputKind string
 const (
 	InputApprove InputKind = "approve"
 	InputReject  InputKind = "reject"
-	InputPause   InputKind = "pause"  // no new mitigation until resumed; reverts go on
-	InputResume  InputKind = "resume" // takes back the pause of the same Name
-	InputClose   InputKind = "close"  // a human declares an incident over
-	InputUndo    InputKind = "undo"   // take back all mitigations of an incident now
-	InputSwitch  InputKind = "switch" // flip a kill switch
+	InputPause   InputKind = "pause"   // no new mitigation until resumed; reverts go on
+	InputResume  InputKind = "resume"  // takes back the pause of the same Name
+	InputClose   InputKind = "close"   // a human declares an incident over
+	InputUndo    InputKind = "undo"    // take back all mitigations of an incident now
+	InputSwitch  InputKind = "switch"  // flip a kill switch
+	InputStop    InputKind = "stop"    // the global stop: a pause that only an approver lifts, by start
+	InputStart   InputKind = "start"   // lifts the global stop
+	InputMandate InputKind = "mandate" // accept or decline what the agent proposes of its mandate, or demote it
 )
 
 // Input is one thing that a person asked, drained once per tick.
@@ -151,6 +158,10 @@ type Input struct {
 	Name     string        `json:"name,omitempty"`     // of a pause
 	Reason   string        `json:"reason,omitempty"`
 	Switch   *SwitchChange `json:"switch,omitempty"`
+
+	For     time.Duration  `json:"for,omitempty"`    // of a pause; 0 is until it is taken back
+	Revert  bool           `json:"revert,omitempty"` // of a stop
+	Mandate *MandateChange `json:"mandate,omitempty"`
 }
 
 // Answer is what became of an Input. It is given after the tick's records are
@@ -169,7 +180,12 @@ type Pause struct {
 	By     string    `json:"by"`
 	Reason string    `json:"reason"`
 	Since  time.Time `json:"since"`
+	Until  time.Time `json:"until,omitzero"` // when it ends by itself, if it does
+	Stop   bool      `json:"stop,omitempty"` // the global stop: only `start` lifts it
 }
+
+// StopName is the name of the pause that is the global stop.
+const StopName = "stop"
 
 // View is the immutable picture of the agent after one tick, for people.
 type View struct {
@@ -192,6 +208,7 @@ type View struct {
 	Risks     []Risk        `json:"risks,omitempty"`    // highest first, at most 20
 	Signs     []Precursor   `json:"signs,omitempty"`    // all that was suspicious at this tick, strongest first, at most 50
 	Burns     []Burn        `json:"burns,omitempty"`    // error budgets that burn faster than they are earned, fastest first
+	Mandate   []MandateLine `json:"mandate,omitempty"`  // what was earned, and what is proposed, by key
 }
 
 // ViewEdge is one call relation of the graph, by name.

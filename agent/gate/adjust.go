@@ -74,7 +74,10 @@ func (g *Gate) mayTighten(q Question, m sre.Mitigation) error {
 	if q.Plan != nil {
 		runbook = q.Plan.Runbook
 	}
-	if stance, rule := g.policy.autonomyOf(runbook, m.Action); stance != sre.Act {
+	if stance, standing, rule := g.policy.autonomyOf(q, runbook, m.Action); stance != sre.Act {
+		if standing.Verb == sre.MandateDemote {
+			return fmt.Errorf("%w: demoted to %s: %s, and no human approved it", ErrNotAllowed, stance, standing.Text)
+		}
 		return fmt.Errorf("%w: rule %d of policy.autonomy says %s, and no human approved it", ErrNotAllowed, rule, stance)
 	}
 	return nil

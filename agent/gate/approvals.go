@@ -16,6 +16,16 @@ type Approvals struct {
 	Low    int `yaml:"low"`
 	Medium int `yaml:"medium"`
 	High   int `yaml:"high"`
+	// NotByAuthor asks for the yes of somebody else than who wrote the runbook.
+	NotByAuthor bool `yaml:"not_by_author"`
+}
+
+// Excludes says why a person's yes to a plan does not count; empty where it does.
+func (a Approvals) Excludes(p *sre.Plan, by string) string {
+	if a.NotByAuthor && p != nil && p.Author != "" && p.Author == by {
+		return fmt.Sprintf("%s wrote the runbook %s: somebody else must approve it", by, p.Runbook)
+	}
+	return ""
 }
 
 // Of is how many people must approve a plan. No plan counts as high risk.
@@ -48,11 +58,16 @@ func (a Approvals) validate() sre.Faults {
 
 // people counts who stands behind an approval; who stands there twice counts
 // once.
-func people(a *sre.Approval) int {
-	all := map[string]bool{a.By: true}
-	for _, name := range a.With {
+func (a Approvals) people(p *sre.Plan, given *sre.Approval) int {
+	all := map[string]bool{given.By: true}
+	for _, name := range given.With {
 		all[name] = true
 	}
 	delete(all, "") // nobody
+	for name := range all {
+		if a.Excludes(p, name) != "" {
+			delete(all, name)
+		}
+	}
 	return len(all)
 }

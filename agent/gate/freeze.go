@@ -31,7 +31,8 @@ const byNobody = "nobody"
 // Budget bounds the services with a mitigation of some kinds in force, in
 // percent of the fleet and in number: the smaller holds. With a schedule it is
 // in force for a duration from each time that the schedule fires, without one
-// always.
+// always. With Per it bounds how many such actions are started in that time
+// instead of how many are in force.
 type Budget struct {
 	Scope    `yaml:",inline"`
 	Limit    sre.Limit      `yaml:"limit"`
@@ -39,7 +40,11 @@ type Budget struct {
 	Duration model.Duration `yaml:"duration"`
 	TimeZone string         `yaml:"time_zone"`
 	Reason   string         `yaml:"reason"`
+	Per      model.Duration `yaml:"per"`
 }
+
+// LongestRate bounds the time that a rate is counted over.
+const LongestRate = 24 * time.Hour
 
 // longestWindow bounds how far back a schedule is searched at each decision.
 const longestWindow = 7 * 24 * time.Hour
@@ -113,6 +118,9 @@ func (f Freeze) validate() sre.Faults {
 func (b Budget) validate() sre.Faults {
 	f := b.Scope.validate()
 	f.Under("limit", limitFaults(b.Limit))
+	if per := time.Duration(b.Per); per != 0 && (per < time.Minute || per > LongestRate) {
+		f.Add("per", fmt.Sprintf("%s is out of range", b.Per), "1m to 1d, or nothing for what is in force at once")
+	}
 	if _, unknown := location(b.TimeZone); unknown != "" {
 		f.Add("time_zone", unknown, "a name of the time zone database, such as Europe/Berlin, or UTC")
 	}
@@ -210,6 +218,12 @@ func (p Policy) approverOf(q Question) sre.Role {
 func weighBudgets(p Policy, q Question) sre.Reason {
 	for i, b := range p.Budgets {
 		if !p.times().budgets[i](q.Now) {
+			continue
+		}
+		if b.Per > 0 {
+			if r := b.weighRate(i, q); r.Allows != sre.Act {
+				return r
+			}
 			continue
 		}
 		touched, wanted := map[string]bool{}, false

@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sreagent/sreagent/agent/mandate"
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -38,11 +39,14 @@ type Question struct {
 	Pauses      []sre.Pause // reasons to start nothing new
 	Held        []Held      // levers that are, or may be, moved, by all incidents
 	LastHour    int         // new mitigations in the last hour
+	Started     []Started   // new mitigations of late, as far back as LongestRate
 	Levers      []sre.Capability
 	Blocked     string     // why no step of the plan may start now; empty when one may
 	Next        int        // step that is to start, where it is beyond the incident's
 	Arbitration sre.Reason // what the arbiter allows; empty where it was not asked
-	Simulated   bool       // dry run: shown in the decision, decided in the executor
+	// Standing is what was earned or lost for a key; nil where nobody keeps it.
+	Standing  func(sre.MandateKey) mandate.Standing
+	Simulated bool // dry run: shown in the decision, decided in the executor
 }
 
 // Held is one lever that is, or may be, moved, and for which incident.
@@ -150,7 +154,7 @@ func (g *Gate) Clear(q Question, decided *sre.Decision, approval *sre.Approval) 
 		approval.Role.Rank() >= g.policy.approverOf(q).Rank()
 	need, have := g.policy.Approvals.Of(q.Plan), 0
 	if yes {
-		have = people(approval)
+		have = g.policy.Approvals.people(q.Plan, approval)
 	}
 	enough := have >= need
 	age, lasts := time.Duration(0), g.approvalLasts(q.Plan)

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/common/model"
 	"pgregory.net/rapid"
 
+	"github.com/sreagent/sreagent/agent/mandate"
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -69,6 +70,12 @@ func somePolicy(t *rapid.T) Policy {
 			Duration: model.Duration(time.Duration(rapid.IntRange(1, 24).Draw(t, "hours")) * time.Hour),
 		}}
 	}
+	if rapid.Bool().Draw(t, "rates") {
+		p.Budgets = append(p.Budgets, Budget{
+			Scope: someScope(t), Limit: sre.Limit{Percent: 100, Number: rapid.IntRange(0, 3).Draw(t, "number")},
+			Per: model.Duration(time.Duration(rapid.IntRange(1, 24).Draw(t, "per")) * time.Hour),
+		})
+	}
 	return p
 }
 
@@ -111,6 +118,17 @@ func someQuestion(t *rapid.T) Question {
 		q.Held = append(q.Held, Held{Incident: "j", Kind: sre.Breaker, Target: sre.Target{
 			Lever: "mesh", Service: rapid.SampledFrom(someServices).Draw(t, "held service"),
 		}})
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "started") {
+		q.Started = append(q.Started, Started{
+			At:   q.Now.Add(-time.Duration(rapid.IntRange(-30, 24*60).Draw(t, "minutes ago")) * time.Minute),
+			Kind: rapid.SampledFrom(someKinds).Draw(t, "started kind"), Target: sre.Target{Service: rapid.SampledFrom(someServices).Draw(t, "started at")},
+		})
+	}
+	if down := rapid.SampledFrom([]sre.Stance{"", "", sre.Ask, sre.Watch}).Draw(t, "demoted to"); down != "" {
+		q.Standing = func(sre.MandateKey) mandate.Standing {
+			return mandate.Standing{MandateChange: sre.MandateChange{Verb: sre.MandateDemote, To: down}, By: "policy"}
+		}
 	}
 	q.Incident, q.LastHour = &inc, rapid.IntRange(0, 3).Draw(t, "last_hour")
 	return q
@@ -195,6 +213,9 @@ func roleOf(s scene) sre.Role {
 // in it, and counts who would be under it.
 func overBudgetPlainly(s scene) bool {
 	for _, b := range s.policy.Budgets {
+		if b.Per > 0 {
+			continue
+		}
 		open := false
 		for i := range int(time.Duration(b.Duration) / time.Minute) {
 			clock := s.question.Now.Add(-time.Duration(i) * time.Minute).In(zone(b.TimeZone))
@@ -213,6 +234,28 @@ func overBudgetPlainly(s scene) bool {
 			return false
 		})
 		if open && wanted && len(count) > b.Limit.Number {
+			return true
+		}
+	}
+	return false
+}
+
+// overRatePlainly counts what was and would be begun in the time before now.
+func overRatePlainly(s scene) bool {
+	for _, b := range s.policy.Budgets {
+		n, wanted := 0, false
+		for _, x := range s.question.Started {
+			if plainly(b.Scope, x.Kind, x.Target.Service) && x.At.Add(time.Duration(b.Per)).After(s.question.Now) {
+				n++
+			}
+		}
+		eachAction(s, func(a sre.Action) bool {
+			if plainly(b.Scope, a.Kind, a.Target.Service) {
+				n, wanted = n+1, true
+			}
+			return false
+		})
+		if b.Per > 0 && wanted && n > b.Limit.Number {
 			return true
 		}
 	}
@@ -244,6 +287,13 @@ func properties() []property {
 			return !human || s.policy.Freezes[0].Override == "nobody" || admin
 		}},
 		{"budget", func(s scene, human bool) bool { return !human && overBudgetPlainly(s) }},
+		{"budget", func(s scene, human bool) bool { return !human && overRatePlainly(s) }},
+		{"autonomy", func(s scene, human bool) bool {
+			if s.question.Standing == nil {
+				return false
+			}
+			return s.question.Standing(sre.MandateKey{}).To == sre.Watch || !human
+		}},
 		{"in_force", func(s scene, human bool) bool { return !human && touched(s) > s.policy.InForce.Number }},
 		{"rate", func(s scene, human bool) bool {
 			return !human && s.question.LastHour+len(s.question.Plan.Steps[0].Actions) > s.policy.ActionsPerHour

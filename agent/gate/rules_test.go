@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/common/model"
 
+	"github.com/sreagent/sreagent/agent/mandate"
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -111,6 +112,10 @@ func TestRulesAreCheckedWhereTheyStand(t *testing.T) {
 		"budgets[0].limit.percent":                         budget(Budget{Limit: sre.Limit{Percent: 101}}),
 		"budgets[0].schedule":                              budget(Budget{Schedule: "0 9 * *", Duration: model.Duration(time.Hour)}),
 		"budgets[0].duration":                              budget(Budget{Schedule: "0 9 * * *"}),
+		"budgets[0].per":                                   budget(Budget{Per: model.Duration(25 * time.Hour)}),
+		"autonomy[0].earn.up_to":                           {Autonomy: []Autonomy{{Stance: sre.Ask, Earn: &mandate.Earn{UpTo: "all"}}}},
+		"autonomy[0].earn.slo.success":                     {Autonomy: []Autonomy{{Stance: sre.Ask, Earn: &mandate.Earn{SLO: mandate.SLO{Success: 3}}}}},
+		"autonomy[0].earn":                                 {Autonomy: []Autonomy{{Stance: Off, Earn: &mandate.Earn{}}}},
 		"budgets[0].time_zone":                             budget(Budget{TimeZone: "Mars/Base"}),
 	}
 	for path, rules := range cases {
@@ -227,5 +232,39 @@ func TestTwoPeopleAreTwoPeople(t *testing.T) {
 		if _, _, err := g.Clear(q, &d, yes); !errors.Is(err, c.want) {
 			t.Errorf("with %q: %v, want %v", c.with, err, c.want)
 		}
+	}
+}
+
+func TestTheAuthorsYesDoesNotCount(t *testing.T) {
+	p, q := openPolicy(), easyQuestion()
+	p.Mode, p.Approvals = sre.Ask, Approvals{NotByAuthor: true}
+	q.Plan.Author = "ann"
+	g := New(p)
+	d := g.Decide(q)
+	for by, want := range map[string]error{"ann": ErrMoreNeeded, "bob": nil} {
+		yes := &sre.Approval{Decision: d.ID, Response: sre.Approved, By: by, Role: sre.Approver, At: q.Now}
+		if _, _, err := g.Clear(q, &d, yes); !errors.Is(err, want) {
+			t.Errorf("by %s: %v, want %v", by, err, want)
+		}
+	}
+}
+
+// A demotion holds a law's move back too, where the agent acts alone.
+func TestADemotedActionIsNotTightened(t *testing.T) {
+	q := easyQuestion()
+	q.Standing = func(sre.MandateKey) mandate.Standing {
+		return mandate.Standing{MandateChange: sre.MandateChange{Verb: sre.MandateDemote, To: sre.Ask, Text: "it got worse"}, By: byPolicy}
+	}
+	g := New(openPolicy())
+	if d := g.Decide(q); d.Stance != sre.Ask {
+		t.Errorf("stance %s", d.Stance)
+	}
+	m := sre.Mitigation{Action: q.Plan.Steps[0].Actions[0], Permit: sre.Permit{By: byPolicy}}
+	if err := g.mayTighten(q, m); err == nil || !strings.Contains(err.Error(), "demoted to ask: it got worse") {
+		t.Errorf("%v", err)
+	}
+	m.Permit.By = "ann"
+	if err := g.mayTighten(q, m); err != nil {
+		t.Errorf("what a person approved: %v", err)
 	}
 }

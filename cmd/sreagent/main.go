@@ -66,7 +66,7 @@ func execute(ctx context.Context, args []string, std streams) int {
 	app.UsageWriter(std.out).ErrorWriter(std.err).Terminate(func(int) { answered = true })
 	commands := map[string]command{}
 	for _, register := range []func(*kingpin.Application, map[string]command){
-		registerRun, registerDemo, registerCheck, registerIncidents, registerExplain, registerOperate, registerSwitch, registerAudit, registerToken,
+		registerRun, registerDemo, registerCheck, registerIncidents, registerExplain, registerOperate, registerSwitch, registerMandate, registerStop, registerAudit, registerToken,
 		registerRecord, registerReplay, registerBacktest, registerCalibrate, registerScenario, registerDetect, registerPlugins, registerTest, registerRunbooks,
 	} {
 		register(app, commands)

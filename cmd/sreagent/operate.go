@@ -129,9 +129,14 @@ func registerPauses(app *kingpin.Application, commands map[string]command) {
 	pause := app.Command("pause", "Start nothing new until resumed. Undo goes on.")
 	pr := remoteFlags(pause)
 	pname := pause.Flag("name", "Name of the pause; several may hold at once.").Default("manual").String()
+	lasts := pause.Flag("for", "After this time it ends by itself; without, it holds until resumed.").String()
 	reason := pause.Arg("reason", "Why; goes into the audit trail.").Required().String()
 	commands[pause.FullCommand()] = func(ctx context.Context, std streams) error {
-		return receipt(ctx, pr, std.out, func(c *oncall.Client) (oncall.Receipt, error) { return c.Pause(ctx, *pname, *reason) })
+		d, err := pauseFor(*lasts)
+		if err != nil {
+			return err
+		}
+		return receipt(ctx, pr, std.out, func(c *oncall.Client) (oncall.Receipt, error) { return c.PauseFor(ctx, *pname, *reason, d) })
 	}
 	resume := app.Command("resume", "Take a pause back.")
 	rr := remoteFlags(resume)

@@ -204,7 +204,14 @@ func printStatus(w io.Writer, s oncall.Status) error {
 			count(s.OpenIncidents, "open incident"), s.AwaitingAnswer, count(s.InForce, "mitigation")),
 	}
 	for _, p := range s.Pauses {
-		lines = append(lines, fmt.Sprintf("paused (%s) by %s since %s: %s", p.Name, p.By, p.Since.UTC().Format(time.RFC3339), p.Reason))
+		verb, until := fmt.Sprintf("paused (%s)", p.Name), ""
+		if p.Stop {
+			verb = "STOPPED"
+		}
+		if !p.Until.IsZero() {
+			until = " until " + p.Until.UTC().Format(time.RFC3339)
+		}
+		lines = append(lines, fmt.Sprintf("%s by %s since %s%s: %s", verb, p.By, p.Since.UTC().Format(time.RFC3339), until, p.Reason))
 	}
 	for _, k := range s.Off {
 		lines = append(lines, fmt.Sprintf("%s is %g %% off by %s until %s (%s)", k.Name, k.Off, k.By, k.Until.UTC().Format(time.RFC3339), k.Incident))

@@ -129,7 +129,7 @@ func (c *crowd) Inputs(now time.Time, seen *sre.View) []sre.Input {
 			for _, inc := range open(seen) {
 				say(sre.Input{Kind: command.Kind, Role: sre.Operator, Incident: inc.ID})
 			}
-		case sre.InputSwitch: // scripts give no orders
+		case sre.InputSwitch, sre.InputStop, sre.InputStart, sre.InputMandate: // scripts give no orders
 		}
 	}
 	for _, inc := range open(seen) {
