@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"runtime"
 
 	"github.com/alecthomas/kingpin/v2"
 
+	"github.com/sreagent/sreagent/replay/report"
 	"github.com/sreagent/sreagent/replay/scenario"
 	"github.com/sreagent/sreagent/replay/suite"
 )
@@ -19,6 +21,7 @@ type suiteFlags struct {
 	drawn               int
 	seed                uint64
 	jobs                int
+	html                string
 }
 
 func registerSuite(parent *kingpin.CmdClause, commands map[string]command) {
@@ -28,6 +31,7 @@ func registerSuite(parent *kingpin.CmdClause, commands map[string]command) {
 	cmd.Flag("generated", "Play that many stories drawn from --seed instead of the shipped ones.").IntVar(&f.drawn)
 	cmd.Flag("seed", "With --generated: seed of the stories.").Default("1").Uint64Var(&f.seed)
 	cmd.Flag("config", "Configuration whose policy, runbooks and detection are used instead of the suite's.").StringVar(&f.config)
+	cmd.Flag("html", "Write a page to this file.").StringVar(&f.html)
 	cmd.Flag("jobs", "Stories played at once; 0 is one per core.").IntVar(&f.jobs)
 	cmd.Flag("output", "text or json.").Short('o').Default("text").EnumVar(&f.output, "text", "json")
 	commands[cmd.FullCommand()] = safely(func(ctx context.Context, std streams) error { return runSuite(ctx, std, f) })
@@ -50,6 +54,9 @@ func runSuite(ctx context.Context, std streams, f suiteFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := writable(f.html); err != nil { // known before minutes have passed
+		return failed(err)
+	}
 	o := suite.Options{Jobs: f.jobs}
 	if f.jobs <= 0 {
 		o.Jobs = runtime.NumCPU()
@@ -63,7 +70,7 @@ func runSuite(ctx context.Context, std streams, f suiteFlags) error {
 	}
 	step, done := watchedMeter(std.err, "suite", len(stories)*len(suite.Arms()))
 	o.Done = step
-	report, err := suite.Play(ctx, stories, o)
+	played, err := suite.Play(ctx, stories, o)
 	done()
 	switch {
 	case errors.Is(err, context.Canceled):
@@ -71,12 +78,17 @@ func runSuite(ctx context.Context, std streams, f suiteFlags) error {
 	case err != nil:
 		return failed(err)
 	}
+	if f.html != "" {
+		if err := writeFile(f.html, func(w io.Writer) error { return report.Suite(w, played, f.command()) }); err != nil {
+			return failed(err)
+		}
+	}
 	if f.output == "json" {
 		enc := json.NewEncoder(std.out)
 		enc.SetIndent("", "  ")
-		return enc.Encode(report)
+		return enc.Encode(played)
 	}
-	return report.WriteText(std.out)
+	return played.WriteText(std.out)
 }
 
 func suiteStories(f suiteFlags) ([]*scenario.Scenario, error) {
@@ -105,4 +117,19 @@ func suiteStories(f suiteFlags) ([]*scenario.Scenario, error) {
 		return nil, fmt.Errorf("no scenario is called like %q; sreagent scenario list names them", f.run)
 	}
 	return out, nil
+}
+
+// command is what plays the same stories again.
+func (f suiteFlags) command() string {
+	out := "sreagent scenario suite"
+	if f.run != "" {
+		out += " --run '" + f.run + "'"
+	}
+	if f.drawn > 0 {
+		out += fmt.Sprintf(" --generated %d --seed %d", f.drawn, f.seed)
+	}
+	if f.config != "" {
+		out += " --config " + f.config
+	}
+	return out
 }

@@ -38,6 +38,8 @@ func pages() map[string]func(io.Writer) error {
 		"replay-empty":    func(w io.Writer) error { return Replay(w, ReplayReport{}) },
 		"scenario-alone":  func(w io.Writer) error { return Scenario(w, ScenarioReport{Off: sampleScenario().Off}) },
 		"backtest":        func(w io.Writer) error { r, c := sampleBacktest(2); return Backtest(w, r, c) },
+		"suite":           func(w io.Writer) error { return Suite(w, sampleSuite(), "sreagent scenario suite --run 'a|b'") },
+		"suite-empty":     func(w io.Writer) error { return Suite(w, nil, "") },
 		"backtest-broken": func(w io.Writer) error { return Backtest(w, brokenBacktest(), nil) },
 	}
 }
