@@ -58,6 +58,7 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.reactivate(ctx, t)
 	a.advance(t)
 	a.preview(ctx, t)
+	a.unswing(t)
 	a.keep(t)
 	a.explainLaws(t)
 	a.survey(ctx, t)

@@ -192,6 +192,9 @@ func (m *state) probe(l look, s Scene) float64 {
 }
 
 func (m *state) set(limit float64, s Scene) Move {
+	if m.capped {
+		limit = s.part(m.limit, limit)
+	}
 	m.limit, m.moved, m.capped = shown(limit), s.Now, true
 	return Move{Params: sre.Params{"rps": m.limit}, Memory: m.control(false)}
 }
