@@ -91,7 +91,7 @@ func (b *book) overwritten(m *sre.Mitigation, r sre.ResultRecord, at time.Time) 
 			return false
 		}
 	}
-	b.ledger.Overwritten(arbiter.Knob{Kind: m.Action.Kind, Target: m.Action.Target}, arbiter.Foreign{
+	b.ledger.Overwritten(arbiter.KnobOf(m.Action), arbiter.Foreign{
 		At: at, By: r.State.Owner, Old: m.Before, Ours: m.Action.Params, Theirs: r.State.Current,
 	})
 	return true
@@ -107,7 +107,7 @@ func (b *book) came(inc *sre.Incident, o sre.Outcome, at time.Time) {
 			if m := find(inc, action.ID); m == nil || m.AppliedAt.IsZero() {
 				continue
 			}
-			b.ledger.Came(arbiter.Cure{Cause: inc.Plan.Cause, Knob: arbiter.Knob{Kind: action.Kind, Target: action.Target}}, o, at)
+			b.ledger.Came(arbiter.Cure{Cause: inc.Plan.Cause, Knob: arbiter.KnobOf(action)}, o, at)
 		}
 	}
 }

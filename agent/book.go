@@ -33,7 +33,9 @@ type book struct {
 	unsettled map[string]bool // actions to probe: in flight when the last agent ended, or run out
 	doubts    map[string]int  // probes in a row that did not settle an action
 	seq       uint64          // of directives within this epoch
-	ledger    *arbiter.Ledger // of other writers, and of cures that did not help
+	ledger    *arbiter.Ledger // of other writers, of cures that did not help, and of knobs that swing
+	errors    []float64       // at the entries in the latest ticks; not in the trail
+	noise     float64         // standard deviation of those by chance alone
 	earned    *mandate.Ledger // of autonomy
 }
 
@@ -113,6 +115,11 @@ func (b *book) put(inc sre.Incident) error {
 		return fmt.Errorf("incident %s is %s %s", inc.ID, inc.State, why)
 	}
 	inc.Mitigations = slices.Clone(inc.Mitigations) // the record stays as it is
+	for _, m := range inc.Mitigations {
+		if !m.SwungAt.IsZero() {
+			b.ledger.Swung(arbiter.KnobOf(m.Action), m.SwungAt)
+		}
+	}
 	b.incidents[inc.ID] = &inc
 	b.machines[inc.ID] = machine
 	return nil
@@ -196,6 +203,7 @@ func (b *book) intend(r sre.Record) error {
 	}
 	switch r.Intent.Permit.Purpose {
 	case sre.ToApply:
+		b.ledger.Moved(arbiter.KnobOf(m.Action), r.Intent.Action.Params, r.At)
 		m.Phase, m.Before, m.Permit, m.Epoch, m.Expires = sre.Intended, r.Intent.Before, r.Intent.Permit, r.Intent.Epoch, r.Intent.Expires
 		m.RenewTill = r.At.Add(lease(inc, m))
 		b.applied = append(b.applied, gate.Started{At: r.At, Kind: m.Action.Kind, Target: m.Action.Target})
@@ -203,9 +211,11 @@ func (b *book) intend(r sre.Record) error {
 		m.Epoch, m.Expires = r.Intent.Epoch, r.Intent.Expires
 		m.Control = cmp.Or(r.Intent.Control, m.Control)
 	case sre.ToAdjust:
+		b.ledger.Moved(arbiter.KnobOf(m.Action), r.Intent.Action.Params, r.At)
 		m.Epoch, m.Expires, m.Moving = r.Intent.Epoch, r.Intent.Expires, r.Intent.Action.Params
 		m.Control = cmp.Or(r.Intent.Control, m.Control)
 	case sre.ToRevert:
+		b.ledger.Moved(arbiter.KnobOf(m.Action), m.Before, r.At)
 		m.Phase = sre.Undoing
 	}
 	return nil

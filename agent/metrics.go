@@ -20,6 +20,7 @@ type metrics struct {
 	adjusted   *prometheus.CounterVec
 	sagas      *prometheus.CounterVec
 	foreign    *prometheus.CounterVec
+	swings     *prometheus.CounterVec
 	byHand     prometheus.Gauge
 	inForce    prometheus.Gauge
 	halted     prometheus.Gauge
@@ -40,6 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		adjusted:   f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_adjustments_total", Help: "Moves of levers by control laws while in force: tighten leads away from the first state, loosen back to it."}, []string{"law", "direction"}),
 		sagas:      f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_sagas_undone_total", Help: "Plans that were taken back, by how it ended: compensated, or by_hand where a human was given the command."}, []string{"outcome"}),
 		foreign:    f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_foreign_writes_total", Help: "Levers that somebody else moved while the agent held them, by action kind."}, []string{"kind"}),
+		swings:     f.NewCounterVec(prometheus.CounterOpts{Name: "sreagent_knob_swings_total", Help: "Levers that were found to go to and fro under a control law, by action kind."}, []string{"kind"}),
 		byHand:     f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_sagas_by_hand", Help: "Levers that the agent could not take back and that a human must."}),
 		inForce:    f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_mitigations_in_force", Help: "Levers that are, or may be, moved by the agent."}),
 		halted:     f.NewGauge(prometheus.GaugeOpts{Name: "sreagent_autonomy_halted", Help: "1 when the agent has stopped because it cannot record."}),

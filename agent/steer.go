@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sreagent/sreagent/agent/arbiter"
 	"github.com/sreagent/sreagent/agent/control"
 	"github.com/sreagent/sreagent/sre"
 )
@@ -21,8 +22,17 @@ func (a *Agent) steer(t *turn, inc *sre.Incident, m *sre.Mitigation) bool {
 	if !known || !t.seeing || m.Moving != nil || m.Attempts > 0 || a.exec.DryRun() {
 		return false
 	}
+	damp := a.book.ledger.Damped(a.gate.Policy().Arbitration, arbiter.KnobOf(m.Action), t.now)
+	switch {
+	case inc.Order != nil: // what a person wants is not slowed down
+		damp = arbiter.Damping{Slower: 1}
+	case !damp.Until.IsZero():
+		return a.holdStill(t, inc, m, damp)
+	case !damp.Due(t.now, a.cfg.Interval):
+		return false
+	}
 	scene := control.Scene{
-		Now: t.now, Every: a.cfg.Interval, Snapshot: t.snap, Action: m.Action, Before: m.Before, Since: m.AppliedAt,
+		Now: t.now, Every: damp.Slower * a.cfg.Interval, Gain: damp.Gain, Snapshot: t.snap, Action: m.Action, Before: m.Before, Since: m.AppliedAt,
 	}
 	var move control.Move
 	if inc.Order != nil {
@@ -35,12 +45,18 @@ func (a *Agent) steer(t *turn, inc *sre.Incident, m *sre.Mitigation) bool {
 	if move.Params == nil || move.Params.Near(m.Action.Params) && m.Action.Params.Near(move.Params) {
 		return false
 	}
-	permit, err := a.gate.PermitAdjust(a.question(t, inc), *m, a.spec(m.Action), move.Params)
+	return a.wantMove(t, inc, m, move.Params)
+}
+
+// wantMove wants a mitigation in force at other settings, where the gate permits
+// that.
+func (a *Agent) wantMove(t *turn, inc *sre.Incident, m *sre.Mitigation, to sre.Params) bool {
+	permit, err := a.gate.PermitAdjust(a.question(t, inc), *m, a.spec(m.Action), to)
 	if err != nil {
-		t.law(inc, m, sre.Watch, "%s; %v", moved(m.Action.Params, move.Params), err)
+		t.law(inc, m, sre.Watch, "%s; %v", moved(m.Action.Params, to), err)
 		return false
 	}
-	t.law(inc, m, sre.Act, "%s", moved(m.Action.Params, move.Params))
+	t.law(inc, m, sre.Act, "%s", moved(m.Action.Params, to))
 	t.wants = append(t.wants, want{inc: inc, action: m.Action.ID, purpose: sre.ToAdjust, permit: permit})
 	return true
 }

@@ -99,6 +99,9 @@ func notice(inc *sre.Incident) (sre.Notice, bool) {
 		}
 	}
 	n.Text += takenOver(inc)
+	if text := swinging(inc); text != "" {
+		n.NeedsYou, n.Text = true, n.Text+text
+	}
 	return n, inc.Severity.Rank() >= sre.Warning.Rank()
 }
 

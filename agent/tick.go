@@ -60,6 +60,7 @@ func (a *Agent) Tick(ctx context.Context, now time.Time) error {
 	a.advance(t)
 	a.reviewMandate(t)
 	a.preview(ctx, t)
+	a.unswing(t)
 	a.keep(t)
 	a.explainLaws(t)
 	a.survey(ctx, t)

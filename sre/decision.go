@@ -164,7 +164,9 @@ type Mitigation struct {
 	Err       string    `json:"err,omitempty"`
 	Manual    string    `json:"manual,omitempty"`  // exact command for a human when undo failed
 	Control   *Control  `json:"control,omitempty"` // of an action with a law
-	Moving    Params    `json:"moving,omitempty"`  // settings sent by its law that are not known yet to be in effect
+	Swings    int       `json:"swings,omitempty"`  // how often its knob was found to swing lately, as of SwungAt
+	SwungAt   time.Time `json:"swung_at,omitzero"`
+	Moving    Params    `json:"moving,omitempty"` // settings sent by its law that are not known yet to be in effect
 }
 
 // Control is what a control law remembers from one tick to the next of the

@@ -1,7 +1,7 @@
 package sre
 
-// Rung is the place of an action kind in the escalating order of cures
-// (DESIGN section 6): 1 for retries and the other local guards, 2 for shedding,
+// Rung is the place of an action kind in the escalating order of cures:
+// 1 for retries and the other local guards, 2 for shedding,
 // 3 for optional features, 4 for the suspect change, 5 for scale, 6 for moving
 // entry traffic elsewhere, 7 for what ends something. Unknown kinds are last.
 func (k ActionKind) Rung() int {

@@ -42,7 +42,7 @@ func clock(t time.Time) string { return t.UTC().Format(time.DateTime) }
 
 func frozen(p Policy, l *Ledger, c Case) (sre.Reason, bool) {
 	for _, a := range c.Wanted {
-		f, until, yes := l.Frozen(p, Knob{a.Kind, a.Target}, c.Now)
+		f, until, yes := l.Frozen(p, KnobOf(a), c.Now)
 		if !yes {
 			continue
 		}
@@ -62,7 +62,7 @@ func frozen(p Policy, l *Ledger, c Case) (sre.Reason, bool) {
 
 func ineffective(p Policy, l *Ledger, c Case) (sre.Reason, bool) {
 	for _, a := range c.Wanted {
-		n, leaves := l.Failures(p, Cure{c.Cause, Knob{a.Kind, a.Target}}, c.Now)
+		n, leaves := l.Failures(p, Cure{c.Cause, KnobOf(a)}, c.Now)
 		if n < p.Ineffective {
 			continue
 		}

@@ -97,7 +97,7 @@ func TestThePolicyIsChecked(t *testing.T) {
 	if f := DefaultPolicy().Validate(); len(f) > 0 {
 		t.Errorf("default: %s", f)
 	}
-	if f := (Policy{Freeze: -1}).Validate(); len(f) != 5 {
+	if f := (Policy{Freeze: -1}).Validate(); len(f) != 7 {
 		t.Errorf("%d faults:\n%s", len(f), f)
 	}
 }

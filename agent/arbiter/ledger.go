@@ -13,6 +13,9 @@ type Knob struct {
 	Target sre.Target
 }
 
+// KnobOf returns the knob that an action moves.
+func KnobOf(a sre.Action) Knob { return Knob{a.Kind, a.Target} }
+
 // Cure is the recurrence key: an action on a target against a cause.
 type Cure struct {
 	Cause string
@@ -32,11 +35,16 @@ type Foreign struct {
 type Ledger struct {
 	foreign map[Knob]Foreign
 	failed  map[Cure][]time.Time // oldest first
+	moves   map[Knob][]move      // of the agent's, oldest first
+	swings  map[Knob][]time.Time // when a knob was found to swing, oldest first
 }
 
 // NewLedger returns an empty ledger.
 func NewLedger() *Ledger {
-	return &Ledger{foreign: map[Knob]Foreign{}, failed: map[Cure][]time.Time{}}
+	return &Ledger{
+		foreign: map[Knob]Foreign{}, failed: map[Cure][]time.Time{},
+		moves: map[Knob][]move{}, swings: map[Knob][]time.Time{},
+	}
 }
 
 // Overwritten notes that somebody else has moved a knob of the agent's. The

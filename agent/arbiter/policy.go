@@ -25,6 +25,12 @@ type Policy struct {
 	// Concurrent bounds the steps in force at once, over all incidents; a step on many
 	// services is one.
 	Concurrent int `yaml:"concurrent"`
+	// Turns is how often a knob that the agent moves may change direction within
+	// twelve ticks before it is taken to swing.
+	Turns int `yaml:"turns"`
+	// Crossings is how often the error may go to and fro within twelve ticks, with
+	// the knob, before that is taken for a swing.
+	Crossings int `yaml:"crossings"`
 }
 
 // DefaultPolicy returns limits that suit a fleet in which people and autoscalers
@@ -32,7 +38,7 @@ type Policy struct {
 func DefaultPolicy() Policy {
 	return Policy{
 		Freeze: model.Duration(30 * time.Minute), Ineffective: 2, Window: model.Duration(24 * time.Hour),
-		Structural: 1, Concurrent: 3,
+		Structural: 1, Concurrent: 3, Turns: 3, Crossings: 4,
 	}
 }
 
@@ -48,7 +54,7 @@ func (p Policy) Validate() sre.Faults {
 	for _, c := range []struct {
 		path string
 		n    int
-	}{{"ineffective", p.Ineffective}, {"structural", p.Structural}, {"concurrent", p.Concurrent}} {
+	}{{"ineffective", p.Ineffective}, {"structural", p.Structural}, {"concurrent", p.Concurrent}, {"turns", p.Turns}, {"crossings", p.Crossings}} {
 		if c.n < 1 {
 			f.Add(c.path, fmt.Sprintf("%d is below 1", c.n), "1 or more")
 		}

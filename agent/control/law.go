@@ -18,6 +18,23 @@ type Scene struct {
 	Since    time.Time  // when it first came into effect
 	Trouble  bool       // the plan's check says that trouble is there, or cannot tell
 	Lifting  bool       // it is wanted back: lead there in steps and say Done
+	Gain     float64    // of each move, 0 to 1, where the lever has been swinging; 0 is the law's own
+}
+
+// gain is by how much a law's moves are shortened.
+func (s Scene) gain() float64 {
+	if s.Gain > 0 && s.Gain < 1 {
+		return s.Gain
+	}
+	return 1
+}
+
+// part is how far from one setting to another a law goes in one move.
+func (s Scene) part(from, to float64) float64 {
+	if g := s.gain(); g < 1 {
+		return from + g*(to-from)
+	}
+	return to
 }
 
 // Move is what a law wants.

@@ -58,7 +58,7 @@ const (
 
 // overload caps the rate that a service in trouble lets in: at once to nine
 // tenths of what it was seen to finish, then back up in steps that grow while
-// nothing queues. It is the rate cap of algorithms.md 6.2 with the utilisation
+// nothing queues. It is a rate cap by what is served, with the utilisation
 // law (Denning and Buzen, The Operational Analysis of Queueing Network Models,
 // 1978) for its release: what is finished over the share of time that workers
 // are taken is the capacity, so a cap need not creep where most of them are free.
@@ -192,6 +192,9 @@ func (m *state) probe(l look, s Scene) float64 {
 }
 
 func (m *state) set(limit float64, s Scene) Move {
+	if m.capped {
+		limit = s.part(m.limit, limit)
+	}
 	m.limit, m.moved, m.capped = shown(limit), s.Now, true
 	return Move{Params: sre.Params{"rps": m.limit}, Memory: m.control(false)}
 }

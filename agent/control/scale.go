@@ -85,7 +85,7 @@ func (Scale) Next(memory sre.Control, s Scene) Move {
 		m.Why = "no reading to scale by"
 		return Move{Memory: m.Control}
 	}
-	next := set.pace(s, now, wanted, &m)
+	next := towards(s, now, set.pace(s, now, wanted, &m))
 	m.Done = s.Lifting && next <= before
 	m.turned(set.waverTime(s), s.Now, now, next)
 	if next == now {
@@ -94,6 +94,14 @@ func (Scale) Next(memory sre.Control, s Scene) Move {
 	}
 	m.Why = fmt.Sprintf("%g replicas instead of %g: %s", next, now, why)
 	return Move{Params: sre.Params{paramReplicas: next}, Memory: m.Control}
+}
+
+// towards shortens a move by the gain, but never to none.
+func towards(s Scene, now, next float64) float64 {
+	if next > now {
+		return math.Ceil(s.part(now, next))
+	}
+	return math.Floor(s.part(now, next))
 }
 
 // pace is how far towards what is wanted the law goes now.

@@ -32,7 +32,7 @@ const (
 // nothing, counts for nothing, and does not interrupt a count.
 //
 // The stages follow Defcon (Meta, OSDI 2023) with the percentages of canary
-// releases; algorithms.md section 6.3 gives the paces.
+// releases.
 type Staged struct {
 	Stages []float64     // percent that is off, rising; the last is everything
 	Ticks  int           // ticks of trouble per stage upwards
@@ -81,8 +81,8 @@ func (l Staged) trouble(m sre.Control, s Scene, at float64) Move {
 	to := l.above(at)
 	if immediate, _ := s.Action.Params[immediateParam].(bool); immediate && !s.Lifting {
 		to = l.Stages[len(l.Stages)-1]
-	} else if !relapse && m.Numbers[badTicks] < float64(l.Ticks) {
-		m.Why = fmt.Sprintf("trouble on %g of %d ticks: %g %% stay off", m.Numbers[badTicks], l.Ticks, at)
+	} else if !relapse && m.Numbers[badTicks] < float64(l.Ticks)/s.gain() {
+		m.Why = fmt.Sprintf("trouble on %g of %g ticks: %g %% stay off", m.Numbers[badTicks], float64(l.Ticks)/s.gain(), at)
 		return Move{Memory: m}
 	}
 	if s.Lifting {
@@ -116,6 +116,7 @@ func (l Staged) clean(m sre.Control, s Scene, at float64) Move {
 	if seconds, ok := s.Action.Params.Float(calmParam); ok && seconds > 0 {
 		calm = time.Duration(seconds * float64(time.Second))
 	}
+	calm = time.Duration(float64(calm) / s.gain())
 	m.Numbers[calmSoFar] += s.Every.Seconds()
 	if m.Numbers[calmSoFar] < calm.Seconds() {
 		m.Why = fmt.Sprintf("clean for %.0f of %.0f s: %g %% stay off", m.Numbers[calmSoFar], calm.Seconds(), at)

@@ -15,7 +15,7 @@ type Knob struct {
 // Choose picks the features to switch off: those of the least summed business
 // weight whose measured costs cover the excess, and among equals the set that
 // saves the most. The excess is in the unit of Cost: offered load less 0.9 of
-// the capacity (Defcon, Meta, OSDI 2023; algorithms.md section 6.3). It reports
+// the capacity (Defcon, Meta, OSDI 2023). It reports
 // false with every useful feature when all of them together do not suffice.
 // The result is in the order of its use: the least weight first, then the
 // highest cost, then the name. Features without a cost are never chosen. Time

@@ -55,8 +55,8 @@ type Score struct {
 const Never = time.Duration(math.MaxInt64)
 
 // The service: a thousand requests a second at full capacity, eight hundred
-// wanted, a queue that is shorter than the patience of its callers, as in
-// algorithms.md 6.2, so that the capacity cannot be lost to dead work alone.
+// wanted, a queue that is shorter than the patience of its callers, so that the
+// capacity cannot be lost to dead work alone.
 const (
 	capacity = 1000.
 	demand   = 800.

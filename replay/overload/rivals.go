@@ -51,7 +51,7 @@ func (f fraction) Next(memory sre.Control, s control.Scene) control.Move {
 	return control.Move{Params: sre.Params{"rps": admit * offered.Value}, Memory: next}
 }
 
-// forward is the feed-forward fraction of algorithms.md 6.2.
+// forward is a feed-forward fraction: nine tenths of what is served, where calls wait long.
 func forward(admit float64, s sight) float64 {
 	if s.wait > .4 {
 		return min(admit, .9*s.served/max(1, s.offered))
