@@ -29,6 +29,8 @@ func (a *Agent) explain(t *turn, inc *sre.Incident) {
 		e.Summary = n.Title + fmt.Sprintf(": suspected for %s, diagnosed after %s", t.now.Sub(inc.StateSince).Round(time.Second), a.cfg.Timing.SuspectFor)
 	}
 	switch decided := inc.Decision; {
+	case !t.seeing && inc.Order == nil: // what was weighed by other evidence says nothing of now
+		e.Reasons = []sre.Reason{{Guard: "source", Allows: sre.Watch, Text: "nothing is seen: " + a.seen.Err, Change: "readings again: the plan is weighed anew at the first tick that sees"}}
 	case decided == nil:
 	case t.seeing && inc.State == sre.AwaitingApproval: // a yes would be weighed like this now
 		now := a.gate.Decide(a.question(t, inc))

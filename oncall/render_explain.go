@@ -60,6 +60,9 @@ func (p *page) facts(e sre.Explanation, now time.Time) {
 	}
 	if c := e.Confidence; c.Known() {
 		p.field("confidence", confidenceText(c))
+		for _, f := range c.Factors {
+			p.item(fmt.Sprintf("%s %s, so far %s: %s", words(f.Name), share(f.Value), share(f.After), f.Text))
+		}
 	}
 }
 

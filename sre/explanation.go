@@ -354,6 +354,8 @@ func decisionOf(v *View, inc *Incident) ExplainedDecision {
 	if p := inc.Plan; p != nil {
 		out.Runbook, out.Risk, out.Why = p.Runbook, p.Risk, p.Reason
 		out.Steps, out.Rejected = orNone(slices.Clone(p.Steps)), orNone(slices.Clone(p.Rejected))
+	} else {
+		out.Rejected = orNone(slices.Clone(inc.Unfit))
 	}
 	for _, r := range reasons {
 		if r.Allows == Act {

@@ -185,6 +185,8 @@ func wouldMove(inc *Incident, against []Reason) []string {
 	for _, r := range against {
 		text, known := guardRemedies[r.Guard]
 		switch {
+		case r.Change != "": // the guard's own words have the numbers
+			text = r.Change
 		case !known:
 			text = fmt.Sprintf("a finding of %s that allows it", words(r.Guard))
 		case strings.Contains(text, "%s"):
