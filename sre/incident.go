@@ -162,22 +162,23 @@ type Incident struct {
 	Diagnosis   Diagnosis    `json:"diagnosis"`
 	Confidence  Confidence   `json:"confidence"`
 	Plan        *Plan        `json:"plan,omitempty"`
-	Step        int          `json:"step"`              // index of the plan's current step
-	Attempt     int          `json:"attempt"`           // how often a plan was started
-	Against     Mechanism    `json:"against,omitempty"` // mechanism that the plan was last weighed against: its outcome is learned under this one
+	Rejected    []Rejection  `json:"rejected,omitempty"` // where no runbook fits: each with why not
+	Step        int          `json:"step"`               // index of the plan's current step
+	Attempt     int          `json:"attempt"`            // how often a plan was started
+	Against     Mechanism    `json:"against,omitempty"`  // mechanism that the plan was last weighed against: its outcome is learned under this one
 	Decision    *Decision    `json:"decision,omitempty"`
 	Approval    *Approval    `json:"approval,omitempty"`
 	Mitigations []Mitigation `json:"mitigations,omitempty"` // in the order of application
 	Outcome     Outcome      `json:"outcome,omitempty"`
-	GoodSince   time.Time    `json:"good_since,omitzero"`   // since when what the state waits for has held
-	BadTicks    int          `json:"bad_ticks,omitempty"`   // ticks in a row that spoke against the state
-	GoodAt      time.Time    `json:"good_at,omitzero"`      // when the current step's check last held
-	Trouble     float64      `json:"trouble,omitempty"`     // error ratio at the entries when the current step began
+	GoodSince   time.Time    `json:"good_since,omitzero"`    // since when what the state waits for has held
+	BadTicks    int          `json:"bad_ticks,omitempty"`    // ticks in a row that spoke against the state
+	GoodAt      time.Time    `json:"good_at,omitzero"`       // when the current step's check last held
+	Trouble     float64      `json:"trouble,omitempty"`      // error ratio at the entries when the current step began
 	PlanTrouble float64      `json:"plan_trouble,omitempty"` // the same when the plan began
-	OwnTrouble  float64      `json:"own_trouble,omitempty"` // the same at the plan's cause alone
+	OwnTrouble  float64      `json:"own_trouble,omitempty"`  // the same at the plan's cause alone
 	Escalation  string       `json:"escalation,omitempty"`
 	GaveUp      bool         `json:"gave_up,omitempty"` // the agent ended its last cure itself, and nobody has answered since: it may try another one
-	Tried       []string     `json:"tried,omitempty"` // recurrence keys of cures that did not help
+	Tried       []string     `json:"tried,omitempty"`   // recurrence keys of cures that did not help
 	Recurrences int          `json:"recurrences,omitempty"`
 
 	PlanBegan time.Time `json:"plan_began,omitzero"` // when the plan's first step was taken
