@@ -116,14 +116,13 @@ func (a *Agent) whileDiagnosed(t *turn, inc *sre.Incident) bool {
 		return a.subside(t, inc)
 	}
 	plan, rejected := a.mind.library.Match(a.facts(t, inc))
-	inc.Unfit = nil
 	if plan != nil {
 		plan.Rejected = rejected
-		inc.Plan, inc.Step, inc.Decision, inc.Approval = plan, 0, nil, nil
+		inc.Plan, inc.Rejected, inc.Step, inc.Decision, inc.Approval = plan, nil, 0, nil, nil
 		inc.Confidence = a.confidence(t, inc)
 		return a.fire(t, inc, evPlan)
 	}
-	inc.Unfit = rejected
+	a.passOver(t, inc, rejected)
 	if inc.Severity == sre.Critical && t.now.Sub(inc.StateSince) >= a.cfg.Timing.SuspectFor {
 		inc.Escalation, inc.GaveUp = "no runbook fits: "+rejections(rejected), true
 		return a.fire(t, inc, evEscalate)

@@ -28,20 +28,105 @@ func (a *Agent) explain(t *turn, inc *sre.Incident) {
 	case inc.State == sre.Suspected:
 		e.Summary = n.Title + fmt.Sprintf(": suspected for %s, diagnosed after %s", t.now.Sub(inc.StateSince).Round(time.Second), a.cfg.Timing.SuspectFor)
 	}
-	switch decided := inc.Decision; {
-	case !t.seeing && inc.Order == nil: // what was weighed by other evidence says nothing of now
-		e.Reasons = []sre.Reason{{Guard: "source", Allows: sre.Watch, Text: "nothing is seen: " + a.seen.Err, Change: "readings again: the plan is weighed anew at the first tick that sees"}}
-	case decided == nil:
-	case t.seeing && inc.State == sre.AwaitingApproval: // a yes would be weighed like this now
-		now := a.gate.Decide(a.question(t, inc))
-		e.Stance, e.Reasons = now.Stance, now.Reasons
-	default:
-		e.Stance, e.Reasons = decided.Stance, decided.Reasons
+	e.Stance, e.Reasons = a.weighed(t, inc)
+	if inc.Plan == nil {
+		e.Rejected = t.unfit[inc.ID]
 	}
 	if why := a.waits(t, inc); why != "" {
-		e.Reasons = append(slices.Clone(e.Reasons), sre.Reason{Guard: "patience", Allows: sre.Watch, Text: why})
+		e.Reasons = append(slices.Clone(e.Reasons), sre.Reason{
+			Guard: "patience", Allows: sre.Watch, Text: why, Change: "what it waits for, which the text names",
+		})
 	}
 	a.explained = append(a.explained, e)
+}
+
+// weighed gives this tick's verdict on an incident with its reasons. What was
+// decided at an earlier tick is weighed again where it may still change, so that
+// no reason is older than the picture that it stands in.
+func (a *Agent) weighed(t *turn, inc *sre.Incident) (sre.Stance, []sre.Reason) {
+	decided := inc.Decision
+	switch {
+	case inc.Order != nil:
+	case !t.seeing:
+		return sre.Watch, append([]sre.Reason{sre.Unseen(a.seen.Err)}, a.pausedBy()...)
+	case inc.State == sre.Suspected:
+		lasted := t.now.Sub(inc.StateSince).Round(time.Second)
+		return sre.Watch, []sre.Reason{{
+			Guard: "suspicion", Allows: sre.Watch, Text: fmt.Sprintf("suspected for %s, diagnosed after %s", lasted, a.cfg.Timing.SuspectFor),
+			Change: fmt.Sprintf("its signs last %s longer", max(0, a.cfg.Timing.SuspectFor-lasted)),
+		}}
+	case inc.State == sre.Diagnosed && inc.Plan == nil:
+		return sre.Watch, append([]sre.Reason{a.planless(t, inc)}, a.pausedBy()...)
+	case inc.State == sre.Planned && (decided == nil || !decided.At.Equal(t.now)), inc.State == sre.AwaitingApproval:
+		now := a.gate.Decide(a.question(t, inc))
+		return now.Stance, now.Reasons
+	}
+	if decided == nil {
+		return sre.Watch, nil
+	}
+	return decided.Stance, decided.Reasons
+}
+
+// planless says why a diagnosis has no plan: no runbook fits, or it was not seen
+// at this tick, so that none was looked for.
+func (a *Agent) planless(t *turn, inc *sre.Incident) sre.Reason {
+	r := sre.Reason{Guard: "plan", Allows: sre.Watch, Change: "a runbook for this mechanism and service fits"}
+	switch _, fresh := t.news[inc.ID]; {
+	case !fresh:
+		gone := t.now.Sub(inc.LastSeen).Round(time.Second)
+		r.Text = fmt.Sprintf("no sign of it for %s; it is over after %s", gone, a.calm(inc))
+		r.Change = "a sign of it comes back: then a runbook is looked for"
+	case len(t.unfit[inc.ID]) == 0:
+		r.Text = "no runbook fits: there is none"
+	default:
+		r.Text = fmt.Sprintf("no runbook fits: %s weighed", count(len(t.unfit[inc.ID]), "runbook"))
+	}
+	return r
+}
+
+// pausedBy are the pauses as reasons, where no gate was asked.
+func (a *Agent) pausedBy() []sre.Reason {
+	var out []sre.Reason
+	for _, p := range a.book.pauses {
+		out = append(out, sre.Reason{
+			Guard: "pause", Allows: sre.Watch, Text: fmt.Sprintf("paused by %s since %s: %s", p.By, p.Since.UTC().Format(time.DateTime), p.Reason),
+			Change: "the pause " + p.Name + " is taken back",
+		})
+	}
+	return out
+}
+
+// passOver remembers why no runbook fits a diagnosis, in the trail and in the
+// count of decisions not taken, where that is news. A number that has moved in a
+// reason is none: else every tick would be in the trail.
+func (a *Agent) passOver(t *turn, inc *sre.Incident, rejected []sre.Rejection) {
+	if t.unfit == nil {
+		t.unfit = map[string][]sre.Rejection{}
+	}
+	t.unfit[inc.ID] = rejected
+	if inc.Rejected != nil && slices.EqualFunc(inc.Rejected, rejected, sameRejection) {
+		return
+	}
+	inc.Rejected = append([]sre.Rejection{}, rejected...)
+	a.meter.limited("plan")
+	a.remember(t, inc, noRunbook)
+}
+
+// noRunbook is the change of an incident that no runbook fits any more, or for
+// other reasons than before.
+const noRunbook = "no_runbook_fits"
+
+func sameRejection(x, y sre.Rejection) bool {
+	return x.Runbook == y.Runbook && withoutNumbers(x.Reason) == withoutNumbers(y.Reason)
+}
+
+func withoutNumbers(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || strings.ContainsRune(".-+", r) {
+			return -1
+		}
+		return r
+	}, text)
 }
 
 // waits says what an incident whose cure is under way waits for, where that is
@@ -110,7 +195,7 @@ func (a *Agent) explainWatch(t *turn) {
 		e.Reasons = append(e.Reasons, sre.Reason{Guard: "sign", Allows: sre.Watch, Text: signText(p)})
 	}
 	if len(aside) > 0 {
-		e.Reasons = append(e.Reasons, sre.Reason{Guard: "what_would_change", Allows: sre.Watch, Text: whatWouldChange(t, aside, grave)})
+		e.Reasons = append(e.Reasons, sre.Reason{Guard: sre.WhatWouldChange, Allows: sre.Watch, Text: whatWouldChange(t, aside, grave)})
 	}
 	a.explained = append(a.explained, e)
 }
@@ -126,7 +211,10 @@ func (a *Agent) aside(t *turn) []sre.Precursor {
 	}
 	of := func(p sre.Precursor) place { return place{p.Detector, p.Service, p.Caller, p.Kind} }
 	claimed := map[place]bool{}
-	for _, f := range t.news {
+	for id, f := range t.news {
+		if inc := a.book.incidents[id]; inc == nil || inc.State == sre.Closed {
+			continue // ended at this very tick, by a person or as part of another: the sign is nobody's
+		}
 		for _, p := range f.Diagnosis.Precursors {
 			claimed[of(p)] = true
 		}

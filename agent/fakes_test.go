@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,6 +149,8 @@ type fakeMind struct {
 	kind       sre.ActionKind // of every action, where set
 	params     sre.Params
 	kinds      []sre.ActionKind // of the steps, where set
+	why        string           // no runbook fits, where set
+	passed     []sre.Rejection  // beside a plan
 }
 
 func (m *fakeMind) Detect(s *sre.Snapshot, _ []bool) []sre.Precursor {
@@ -222,7 +225,7 @@ func (m *fakeMind) Settle(p *sre.Plan, step int, _ runbooks.Facts) []sre.Action 
 func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 	cause := f.Diagnosis.Top().Service
 	if cause == m.unfit || slices.Contains(f.Tried, "storm/"+cause) {
-		return nil, []sre.Rejection{{Runbook: "storm", Reason: "did not help before"}}
+		return nil, []sre.Rejection{{Runbook: "storm", Reason: cmp.Or(m.why, "did not help before")}}
 	}
 	p := &sre.Plan{Runbook: "storm", Version: "1", Author: m.author, Risk: sre.LowRisk, Cause: cause, Anywhere: m.anywhere, Hold: 5 * time.Second, LiftGap: 3 * time.Second,
 		Relapse: sre.Check{Expr: "sick"}}
@@ -255,7 +258,7 @@ func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 	}
 	p.Steps[0].Before.Expr = m.before
 	p.Steps[m.steps-1].OnFail = sre.UndoAndEscalate
-	return p, nil
+	return p, m.passed
 }
 
 func fakeAction(f runbooks.Facts, step, n int, kind sre.ActionKind, service string) sre.Action {

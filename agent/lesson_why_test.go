@@ -75,6 +75,9 @@ func TestLesson13EveryDecisionSaysWhy(t *testing.T) {
 				continue // a crash
 			}
 			told(rt, l.desk.view)
+			if why := unexplained(l.desk.view); why != "" {
+				rt.Fatal(why)
+			}
 			for _, rec := range l.trail.records[before:] {
 				if rec.Decision != nil {
 					weighed(rt, rec.Decision, guards)

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -56,6 +58,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, s := range []sre.Stance{sre.Watch, sre.Ask, sre.Act} {
 		m.decisions.WithLabelValues(string(s))
 	}
+	for _, guard := range append(sre.Guards(), otherGuard) {
+		m.reasons.WithLabelValues(guard)
+	}
 	for _, outcome := range []string{sagaCompensated, sagaByHand} {
 		m.sagas.WithLabelValues(outcome)
 	}
@@ -85,9 +90,21 @@ func (m *metrics) decision(d sre.Decision) {
 	m.confidence.Observe(d.Confidence.Lower)
 	for _, r := range d.Reasons {
 		if r.Allows != sre.Act {
-			m.reasons.WithLabelValues(r.Guard).Inc()
+			m.limited(r.Guard)
 		}
 	}
+}
+
+// otherGuard counts the guards whose names nobody knows, so that the label stays
+// bounded.
+const otherGuard = "other"
+
+// limited counts a guard that kept a decision from being acted on alone.
+func (m *metrics) limited(guard string) {
+	if !slices.Contains(sre.Guards(), guard) {
+		guard = otherGuard
+	}
+	m.reasons.WithLabelValues(guard).Inc()
 }
 
 func (m *metrics) action(kind sre.ActionKind, r sre.ResultRecord) {

@@ -16,16 +16,17 @@ const freezeFor = time.Hour
 // turn is what one tick gathers. Nothing of it outlives the tick.
 type turn struct {
 	now     time.Time
-	snap    *sre.Snapshot             // nil when there is none
-	seeing  bool                      // the snapshot can be trusted
-	signs   []sre.Precursor           // strongest first; read only
-	news    map[string]*sre.Finding   // by open incident
-	before  map[string]sre.Hypothesis // first cause of the incidents with news, as it was believed until now
-	merges  map[string]string         // incidents that turned out to be another one, which is the value
-	replies []sre.Input               // approvals and rejections, answered after diagnosis
-	overdue map[string]bool           // actions whose lease has run out, seen in effect this tick
-	trouble map[string]bool           // by incident whose check was judged this tick: it is there, or nobody can tell
-	laws    map[string][]sre.Reason   // by incident, what its control laws wanted
+	snap    *sre.Snapshot              // nil when there is none
+	seeing  bool                       // the snapshot can be trusted
+	signs   []sre.Precursor            // strongest first; read only
+	news    map[string]*sre.Finding    // by open incident
+	before  map[string]sre.Hypothesis  // first cause of the incidents with news, as it was believed until now
+	merges  map[string]string          // incidents that turned out to be another one, which is the value
+	replies []sre.Input                // approvals and rejections, answered after diagnosis
+	overdue map[string]bool            // actions whose lease has run out, seen in effect this tick
+	trouble map[string]bool            // by incident whose check was judged this tick: it is there, or nobody can tell
+	laws    map[string][]sre.Reason    // by incident, what its control laws wanted
+	unfit   map[string][]sre.Rejection // by incident without a plan, what was weighed this tick
 	answers []sre.Answer
 	ready   map[string]error // by kill switch that is to be lifted: what its reactivation check says
 	orders  []order          // answered when the levers have been touched

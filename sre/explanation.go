@@ -201,6 +201,11 @@ func ExplainTick(v *View) Explanation {
 	}
 	e.Headline = tickHeadline(v, &e)
 	e.Decision.Summary = tickDecision(v, &e)
+	for _, r := range said(v, "").Reasons {
+		if r.Guard == WhatWouldChange {
+			e.Decision.WouldMove = append(e.Decision.WouldMove, r.Text)
+		}
+	}
 	e.Graph = focus(v, &e)
 	return e
 }
@@ -344,8 +349,14 @@ func decisionOf(v *View, inc *Incident) ExplainedDecision {
 	reasons := now.Reasons
 	if d := inc.Decision; d != nil {
 		out.ID, out.At, out.Verdict, out.ValidUntil, out.ExpiresAt, out.Runbook = d.ID, d.At, d.Stance, d.ValidUntil, d.ExpiresAt, d.Runbook
-		if len(reasons) == 0 {
+		if len(reasons) == 0 && !unseen(v, inc) {
 			reasons = d.Reasons
+		}
+	}
+	if unseen(v, inc) {
+		out.Verdict = Watch
+		if len(reasons) == 0 {
+			reasons = []Reason{Unseen(v.Source.Err)}
 		}
 	}
 	if out.Verdict.Rank() == 0 {
@@ -354,8 +365,8 @@ func decisionOf(v *View, inc *Incident) ExplainedDecision {
 	if p := inc.Plan; p != nil {
 		out.Runbook, out.Risk, out.Why = p.Runbook, p.Risk, p.Reason
 		out.Steps, out.Rejected = orNone(slices.Clone(p.Steps)), orNone(slices.Clone(p.Rejected))
-	} else {
-		out.Rejected = orNone(slices.Clone(inc.Unfit))
+	} else if out.Rejected = orNone(slices.Clone(now.Rejected)); len(out.Rejected) == 0 {
+		out.Rejected = orNone(slices.Clone(inc.Rejected))
 	}
 	for _, r := range reasons {
 		if r.Allows == Act {
@@ -366,8 +377,11 @@ func decisionOf(v *View, inc *Incident) ExplainedDecision {
 	}
 	slices.SortStableFunc(out.Against, func(x, y Reason) int { return cmp.Compare(x.Allows.Rank(), y.Allows.Rank()) })
 	out.Summary = decisionSentence(inc, out)
+	if unseen(v, inc) {
+		out.Summary = unseenSentence(inc, out)
+	}
 	if inc.State != Closed {
-		out.WouldMove = wouldMove(inc, out.Against)
+		out.WouldMove = wouldMove(inc, out)
 	}
 	return out
 }

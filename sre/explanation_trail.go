@@ -128,7 +128,11 @@ func (f *folded) moments(r *Record, id string) []Moment {
 		if r.Intent.DryRun {
 			dry = " (dry run)"
 		}
-		return one(MomentAction, "about to %s %s at %s%s%s%s", r.Intent.Permit.Purpose, words(r.Intent.Action.Kind), r.Intent.Action.Target, knobs(r.Intent), byLaw(r.Intent), dry)
+		beside := ""
+		if r.Intent.Detail != "" {
+			beside = "; " + r.Intent.Detail // who else keeps the target, and that they are paused
+		}
+		return one(MomentAction, "about to %s %s at %s%s%s%s%s", r.Intent.Permit.Purpose, words(r.Intent.Action.Kind), r.Intent.Action.Target, knobs(r.Intent), byLaw(r.Intent), beside, dry)
 	case r.Result != nil:
 		return one(MomentAction, "%s", resulted(r.Result))
 	case r.Outcome != nil:

@@ -97,10 +97,20 @@ func decisionSentence(inc *Incident, d ExplainedDecision) string {
 		return "did nothing: it is suspected since " + clock(inc.OpenedAt) + " and not yet diagnosed; what passes by itself is left alone"
 	case Diagnosed, Planned:
 		if inc.Plan == nil && inc.Decision == nil {
-			return "did nothing: it is diagnosed, and no runbook fits it; what is critical and lasts is given to people"
+			fits := "no runbook fits it"
+			switch n := len(d.Rejected); {
+			case n > 0 && (len(d.Against) == 0 || strings.HasPrefix(d.Against[0].Text, "no runbook fits")):
+				fits = fmt.Sprintf("none of %s fits it", counted(n, "runbook"))
+			case len(d.Against) > 0 && d.Against[0].Guard == "plan":
+				fits = d.Against[0].Text
+			}
+			return "did nothing: it is diagnosed, and " + fits + "; what is critical and lasts is given to people"
 		}
 		return "did nothing, because of " + first
 	case AwaitingApproval:
+		if a := inc.Approval; a != nil && a.Partial() {
+			first = fmt.Sprintf("%s; %d of %d have approved", first, len(a.With)+1, a.Need)
+		}
 		return fmt.Sprintf("asked for approval of runbook %s, because of %s", d.Runbook, first)
 	case Acting:
 		return "acts by runbook " + d.Runbook
@@ -130,80 +140,6 @@ func closing(inc *Incident) string {
 		return "closed; " + counted(len(inc.Mitigations), "lever") + " was touched"
 	}
 	return "closed; what was done made it: " + words(inc.Outcome)
-}
-
-// guardRemedies says for each guard of the gate what would have to be otherwise
-// for it to allow acting alone. A test in cmd holds the guards and this list equal.
-var guardRemedies = map[string]string{
-	"mode":         "policy.mode act: this agent may at most %s",
-	"source":       "a metric store that answers",
-	"warm_up":      "warm baselines: wait until the warm-up is over",
-	"freshness":    "fresh evidence: a diagnosis of a later tick",
-	"data_quality": "more fresh readings: repair the exporters or queries that are silent",
-	"pause":        "nobody's pause: `sreagent resume`",
-	"plan":         "a runbook for this mechanism and service whose every step can be undone",
-	"precondition": "the condition of the runbook's next step",
-	"lock":         "the other incident's end: it holds the lever",
-	"confidence":   "more confidence: more or stronger evidence for one cause, or more cures of this kind that helped before",
-	"abstention":   "outcomes of this cure against this mechanism, first with a person's approval",
-	"cause_set":    "fewer services that could be the cause, or a human who approves",
-	"risk":         "a cure of a lower risk class",
-	"protected":    "a cure that leaves the protected services alone",
-	"blast_radius": "a smaller reach, or a higher policy.blast_radius",
-	"in_force":     "fewer mitigations in force, or a higher policy.in_force",
-	"rate":         "fewer actions in the last hour, or a higher policy.actions_per_hour",
-	"autonomy":     "a rule in policy.autonomy that lets the agent do more with this kind here",
-	"freeze":       "the end of the freeze, or the yes of somebody who may override it",
-	"budget":       "fewer mitigations in force, or a wider policy.budgets",
-	"arbitration":  "the end of the freeze, the path given back, a cure that has not failed here, or a person's yes",
-	"recurrence":   "a cure that lasts: it came back too often to be cured alone again",
-}
-
-// Guards lists the guards whose remedies an explanation can name, sorted.
-func Guards() []string {
-	out := make([]string, 0, len(guardRemedies))
-	for name := range guardRemedies {
-		out = append(out, name)
-	}
-	slices.Sort(out)
-	return out
-}
-
-// wouldMove says what would have to be otherwise for the agent to act alone, one
-// sentence per limiting guard, the most limiting first.
-func wouldMove(inc *Incident, against []Reason) []string {
-	out := []string{}
-	if inc.State == Suspected {
-		out = append(out, "signs that last, or more of them: then it is diagnosed, and a plan is weighed")
-	}
-	if inc.State == Diagnosed && inc.Plan == nil {
-		out = append(out, guardRemedies["plan"])
-	}
-	if inc.State == AwaitingApproval {
-		out = append(out, "your answer: `sreagent approve "+inc.ID+"` or `sreagent reject "+inc.ID+"`")
-	}
-	for _, r := range against {
-		text, known := guardRemedies[r.Guard]
-		switch {
-		case r.Change != "": // the guard's own words have the numbers
-			text = r.Change
-		case !known:
-			text = fmt.Sprintf("a finding of %s that allows it", words(r.Guard))
-		case strings.Contains(text, "%s"):
-			text = fmt.Sprintf(text, stanceOr(r.Allows))
-		}
-		if !slices.Contains(out, text) {
-			out = append(out, text)
-		}
-	}
-	return out
-}
-
-func stanceOr(s Stance) Stance {
-	if s.Rank() == 0 {
-		return Watch
-	}
-	return s
 }
 
 // notEnough says why a sign is part of no incident.
@@ -278,7 +214,15 @@ func tickDecision(v *View, e *Explanation) string {
 	case len(e.Incidents) > 0 && e.Incidents[0].State != Closed:
 		return "did nothing: no incident allows more than watching"
 	case len(e.Signs) > 0:
-		return "did nothing: no sign is part of an incident"
+		return "did nothing: no sign is part of an incident" + withSight(v)
 	}
-	return "did nothing: there was no reason to"
+	return "did nothing: there was no reason to" + withSight(v)
+}
+
+// withSight adds what was seen at this tick, in numbers, where the agent said so.
+func withSight(v *View) string {
+	if text := said(v, "").Summary; text != "" {
+		return "; " + text
+	}
+	return ""
 }

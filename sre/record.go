@@ -224,4 +224,6 @@ type Explained struct {
 	Stance   Stance    `json:"verdict"`
 	Summary  string    `json:"summary"`
 	Reasons  []Reason  `json:"reasons"`
+	// Rejected are the runbooks that were weighed at this tick, where none fits.
+	Rejected []Rejection `json:"rejected,omitempty"`
 }

@@ -199,7 +199,7 @@ func weighFreeze(p Policy, q Question) sre.Reason {
 		return reason(sre.Act, "no freeze is in force")
 	}
 	r := reason(sre.Watch, "%s on %s is frozen by %q, %s: %s", a.Kind, a.Target, f.Name, f.Owner, f.Reason)
-	r.Change = fmt.Sprintf("the freeze %q ends", f.Name)
+	r.Change = fmt.Sprintf("the freeze %q %s", f.Name, p.thaw(f, q.Now))
 	if role := f.opens(); role != "" {
 		r.Allows, r.Change = sre.Ask, r.Change+fmt.Sprintf(", or the role %s approves", role)
 	}

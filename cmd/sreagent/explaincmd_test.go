@@ -183,7 +183,7 @@ func written(t *testing.T) string {
 	inc.Plan = &sre.Plan{Runbook: "retry-storm", Risk: sre.LowRisk, Reason: "retries are most of the load", Steps: []sre.Step{{Name: "clamp retries", Actions: []sre.Action{act}, Lease: 10 * time.Minute, Reversible: true}}}
 	inc.Decision = &sre.Decision{ID: "d1", Incident: inc.ID, At: at(30), Stance: sre.Ask, Runbook: "retry-storm", Confidence: inc.Confidence, Reasons: []sre.Reason{
 		{Guard: "mode", Allows: sre.Act, Text: "the policy's mode is act"},
-		{Guard: "confidence", Allows: sre.Ask, Text: "confidence 0.81, at least 0.62; 0.85 is needed to act alone"},
+		{Guard: "confidence", Allows: sre.Ask, Text: "confidence 0.81, at least 0.62; 0.85 is needed to act alone", Change: "the lower bound reaches 0.85"},
 	}}
 	add(30, sre.Record{Kind: sre.RecordDecision, Decision: inc.Decision})
 	state(30, sre.AwaitingApproval, "ask")
