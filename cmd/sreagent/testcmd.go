@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 
 	"github.com/alecthomas/kingpin/v2"
 
@@ -20,6 +21,7 @@ import (
 type testRunbooks struct {
 	files       []string
 	run, output string
+	world       bool
 }
 
 func registerTest(app *kingpin.Application, commands map[string]command) {
@@ -29,10 +31,11 @@ func registerTest(app *kingpin.Application, commands map[string]command) {
 	cmd.Arg("file", "Files of tests.").Required().StringsVar(&c.files)
 	cmd.Flag("run", "Only tests whose name matches this regular expression.").StringVar(&c.run)
 	cmd.Flag("output", "text or json.").Short('o').Default("text").EnumVar(&c.output, "text", "json")
-	commands[cmd.FullCommand()] = safely(func(_ context.Context, std streams) error { return c.test(std) })
+	cmd.Flag("world", "Run the tests that play a story in a simulated world too.").BoolVar(&c.world)
+	commands[cmd.FullCommand()] = safely(func(ctx context.Context, std streams) error { return c.test(ctx, std) })
 }
 
-func (c testRunbooks) test(std streams) error {
+func (c testRunbooks) test(ctx context.Context, std streams) error {
 	only, err := regexp.Compile(c.run)
 	if err != nil {
 		return fmt.Errorf("--run: %w", err)
@@ -51,7 +54,11 @@ func (c testRunbooks) test(std streams) error {
 		if err != nil {
 			return failed(err)
 		}
-		more, err := file.Run(library, world.Capabilities(), only.MatchString)
+		bench := runbooktest.Bench{Library: library, Levers: world.Capabilities(), Keep: only.MatchString}
+		if c.world {
+			bench.Scenario = scenarioBeside(name)
+		}
+		more, err := file.Run(ctx, bench)
 		if err != nil {
 			return failed(err)
 		}
@@ -73,6 +80,22 @@ func (c testRunbooks) test(std streams) error {
 		return failed(fmt.Errorf("%d of %s do not hold", bad, count(len(results), "test")))
 	}
 	return nil
+}
+
+// scenarioBeside reads the stories that a file of tests names: files relative to
+// it, and shipped ones by their name.
+func scenarioBeside(tests string) func(name string) ([]byte, string, error) {
+	return func(name string) ([]byte, string, error) {
+		if !strings.HasSuffix(name, scenarioEnding) {
+			return shippedScenario(name)
+		}
+		path := name
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(filepath.Dir(tests), path)
+		}
+		text, err := readText(path)
+		return text, path, err
+	}
 }
 
 // testedLibrary is what a file of tests names, relative to itself; the shipped
@@ -101,11 +124,14 @@ func printTests(w io.Writer, format string, results []runbooktest.Result) error 
 		return enc.Encode(results)
 	}
 	for _, r := range results {
-		word := "SUCCESS"
-		if len(r.Failures) > 0 {
+		word, hint := "SUCCESS", ""
+		switch {
+		case r.Skipped:
+			word, hint = "SKIPPED", " (it plays a story: run it with --world)"
+		case len(r.Failures) > 0:
 			word = "FAILED"
 		}
-		if _, err := fmt.Fprintf(w, "%s  %s\n", word, r.Test); err != nil {
+		if _, err := fmt.Fprintf(w, "%s  %s%s\n", word, r.Test, hint); err != nil {
 			return err
 		}
 		for _, f := range r.Failures {

@@ -1,6 +1,7 @@
 package runbooktest
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +18,7 @@ type Result struct {
 	File     string    `json:"file"`
 	Test     string    `json:"test"`
 	Line     int       `json:"line"`
+	Skipped  bool      `json:"skipped,omitempty"` // a world that was not asked for
 	Failures []Failure `json:"failures,omitempty"`
 }
 
@@ -29,26 +31,58 @@ type Failure struct {
 	Why      string `json:"why,omitempty"`
 }
 
-// Run runs every test of a file that keep lets through against a library, with
-// the levers of the simulated world. The error is a mistake in the file.
-func (f *File) Run(l *runbooks.Library, levers []sre.Capability, keep func(name string) bool) ([]Result, error) {
+// Bench is what tests are run with.
+type Bench struct {
+	Library *runbooks.Library
+	Levers  []sre.Capability       // of tests in which the diagnosis is given
+	Keep    func(name string) bool // which tests to run
+	// Scenario reads the story that a test of a world names. Nil skips these tests.
+	Scenario func(name string) (text []byte, path string, err error)
+}
+
+// Run runs every test of a file that is kept. The error is a mistake in the file,
+// or the end of ctx.
+func (f *File) Run(ctx context.Context, b Bench) ([]Result, error) {
 	var out []Result
 	for i := range f.Tests {
 		t := &f.Tests[i]
-		if !keep(t.Name) {
+		if !b.Keep(t.Name) {
 			continue
 		}
-		st, err := t.stage(f.Name, f.Interval)
-		if err != nil {
-			return nil, err
-		}
 		r := Result{File: f.Name, Test: t.Name, Line: t.Line}
-		for _, e := range t.Expect {
-			r.Failures = append(r.Failures, t.hold(st, e, l, levers)...)
+		run := f.runGiven
+		if t.World != nil {
+			run = f.runWorld
+		}
+		if err := run(ctx, t, b, &r); err != nil {
+			return nil, err
 		}
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+func (f *File) runGiven(_ context.Context, t *Test, b Bench, r *Result) error {
+	st, err := t.stage(f.Name, f.Interval)
+	if err != nil {
+		return err
+	}
+	for _, e := range t.Expect {
+		r.Failures = append(r.Failures, t.hold(st, e, b.Library, b.Levers)...)
+	}
+	return nil
+}
+
+func (f *File) runWorld(ctx context.Context, t *Test, b Bench, r *Result) error {
+	if r.Skipped = b.Scenario == nil; r.Skipped {
+		return nil
+	}
+	told, err := t.World.tell(f.Name, b.Scenario)
+	if err != nil {
+		return err
+	}
+	_, r.Failures, err = told.play(ctx, b.Library, t.World.Seed)
+	return err
 }
 
 func (t *Test) facts(st *stage, at time.Duration, levers []sre.Capability) runbooks.Facts {
