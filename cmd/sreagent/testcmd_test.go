@@ -32,6 +32,14 @@ func TestThePageOfTestsIsRight(t *testing.T) {
 	if code != exitOK || out != want {
 		t.Errorf("exit %d:\n%s%s", code, out, said)
 	}
+	page, err := os.ReadFile("../../docs/testing-runbooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, out, said = cli(t, "test", "runbooks", filepath.Join(dir, "catalogue.test.yaml"), "--coverage")
+	if code != exitOK || !strings.Contains(string(page), "For the catalogue above:\n\n```\n"+out+"```\n") {
+		t.Errorf("the page shows another coverage: exit %d:\n%s%s", code, out, said)
+	}
 	if code, out, said := cli(t, "check", "runbooks", dir); code != exitOK {
 		t.Errorf("a folder with tests beside its runbooks: exit %d\n%s%s", code, out, said)
 	}
@@ -114,6 +122,9 @@ func TestTestRunbooksSaysWhatDoesNotHold(t *testing.T) {
 		{"given:", "given: &x", nil, exitOK, "SUCCESS"},
 		{"mechanism: overload", "mechanism: overlord", nil, exitFailed, `catalogue.test.yaml:4: mechanism is "overlord"; allowed: retry_storm`},
 		{"[catalogue.yaml]", "[other.yaml]", nil, exitFailed, "other.yaml: no such file"},
+		{"name", "name", []string{"--coverage"}, exitOK, "COVERAGE  catalogue-cap: of 1 step 1 planned, 1 seen to help, 1 seen to fail\n  planned  helped  failed  cap the load\n"},
+		{"verify: pass, ", "", []string{"--coverage", "-o", "json"}, exitOK, `"helped": false`},
+		{"[catalogue.yaml]", "[]", []string{"--coverage", "--run", "an"}, exitFailed, "COVERAGE  never chosen: fleet-storm, "},
 		{"name", "name", []string{"--run", "nothing"}, exitUsage, `no test matches "nothing"`},
 		{"name", "name", []string{"--run", "("}, exitUsage, "--run: error parsing regexp"},
 	} {

@@ -38,12 +38,14 @@ type Bench struct {
 	Keep    func(name string) bool // which tests to run
 	// Scenario reads the story that a test of a world names. Nil skips these tests.
 	Scenario func(name string) (text []byte, path string, err error)
+	Coverage *Coverage // optional; what the tests went through is added to it
 }
 
 // Run runs every test of a file that is kept. The error is a mistake in the file,
 // or the end of ctx.
 func (f *File) Run(ctx context.Context, b Bench) ([]Result, error) {
 	var out []Result
+	b.Coverage.library(b.Library)
 	for i := range f.Tests {
 		t := &f.Tests[i]
 		if !b.Keep(t.Name) {
@@ -68,7 +70,7 @@ func (f *File) runGiven(_ context.Context, t *Test, b Bench, r *Result) error {
 		return err
 	}
 	for _, e := range t.Expect {
-		r.Failures = append(r.Failures, t.hold(st, e, b.Library, b.Levers)...)
+		r.Failures = append(r.Failures, t.hold(st, e, b)...)
 	}
 	return nil
 }
@@ -81,8 +83,13 @@ func (f *File) runWorld(ctx context.Context, t *Test, b Bench, r *Result) error 
 	if err != nil {
 		return err
 	}
-	_, r.Failures, err = told.play(ctx, b.Library, t.World.Seed)
-	return err
+	result, failures, err := told.play(ctx, b.Library, t.World.Seed)
+	if err != nil {
+		return err
+	}
+	r.Failures = failures
+	b.Coverage.story(result)
+	return nil
 }
 
 func (t *Test) facts(st *stage, at time.Duration, levers []sre.Capability) runbooks.Facts {
@@ -101,9 +108,10 @@ func (t *Test) facts(st *stage, at time.Duration, levers []sre.Capability) runbo
 
 // hold compares one expectation with what the library makes of its instant. The
 // checks are those of the plan that is made at that same instant.
-func (t *Test) hold(st *stage, e Expectation, l *runbooks.Library, levers []sre.Capability) (out []Failure) {
-	facts := t.facts(st, time.Duration(e.At), levers)
-	plan, rejected := l.Match(facts)
+func (t *Test) hold(st *stage, e Expectation, b Bench) (out []Failure) {
+	facts := t.facts(st, time.Duration(e.At), b.Levers)
+	plan, rejected := b.Library.Match(facts)
+	b.Coverage.planned(plan)
 	fail := func(what, expected, found, why string) {
 		out = append(out, Failure{Line: e.Line, What: fmt.Sprintf("at %s: %s", time.Duration(e.At), what), Expected: expected, Found: found, Why: why})
 	}
@@ -129,12 +137,12 @@ func (t *Test) hold(st *stage, e Expectation, l *runbooks.Library, levers []sre.
 		fail("steps", strings.Join(e.Steps, ", "), strings.Join(names, ", "), plan.Reason)
 	}
 	facts.Cause, facts.Anywhere = plan.Cause, plan.Anywhere
-	t.holdStep(e, plan, facts, l, fail)
+	t.holdStep(e, plan, facts, b, fail)
 	return out
 }
 
 // holdStep compares what is said of one step: the named one, else the first.
-func (t *Test) holdStep(e Expectation, plan *sre.Plan, facts runbooks.Facts, l *runbooks.Library, fail func(what, expected, found, why string)) {
+func (t *Test) holdStep(e Expectation, plan *sre.Plan, facts runbooks.Facts, b Bench, fail func(what, expected, found, why string)) {
 	i := 0
 	if e.Step != "" {
 		if i = slices.Index(stepNames(plan), e.Step); i < 0 {
@@ -143,7 +151,7 @@ func (t *Test) holdStep(e Expectation, plan *sre.Plan, facts runbooks.Facts, l *
 		}
 	}
 	step := plan.Steps[i]
-	if got := words(l.Settle(plan, i, facts)); e.Actions != nil && !slices.Equal(e.Actions, got) {
+	if got := words(b.Library.Settle(plan, i, facts)); e.Actions != nil && !slices.Equal(e.Actions, got) {
 		fail("actions of "+strconv.Quote(step.Name), strings.Join(e.Actions, "; "), orNone(strings.Join(got, "; ")), "")
 	}
 	for _, c := range []struct {
@@ -154,12 +162,15 @@ func (t *Test) holdStep(e Expectation, plan *sre.Plan, facts runbooks.Facts, l *
 		if c.want == nil {
 			continue
 		}
-		got, why := l.Evaluate(c.check, facts)
+		got, why := b.Library.Evaluate(c.check, facts)
 		if c.what == "when" && c.check.Expr == "" {
 			got, why = sre.Pass, "the step has no condition"
 		}
 		if got == sre.NoData {
 			got = noData
+		}
+		if got == *c.want && c.what == "verify" {
+			b.Coverage.verified(plan, i, got)
 		}
 		if got != *c.want {
 			fail(c.what+" of "+strconv.Quote(step.Name), string(*c.want), string(got), why)
