@@ -82,12 +82,16 @@ func readScenario(name string) (text []byte, path string, err error) {
 	if !errors.Is(err, fs.ErrNotExist) || strings.ContainsRune(name, filepath.Separator) {
 		return nil, "", fmt.Errorf("read scenario: %w", err)
 	}
-	shipped := strings.TrimSuffix(name, scenarioEnding) + scenarioEnding
-	text, err = fs.ReadFile(scenario.Library(), shipped)
+	return shippedScenario(name)
+}
+
+func shippedScenario(name string) (text []byte, path string, err error) {
+	path = strings.TrimSuffix(name, scenarioEnding) + scenarioEnding
+	text, err = fs.ReadFile(scenario.Library(), path)
 	if err != nil {
 		return nil, "", fmt.Errorf("%s is neither a file nor a shipped scenario; sreagent scenario list names those", name)
 	}
-	return text, shipped, nil
+	return text, path, nil
 }
 
 const longestScenario = 1 << 20 // bytes

@@ -16,7 +16,8 @@ func testingPage(t *testing.T) (dir, said string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	yaml := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	begins, _, _ := strings.Cut(string(page), "\n## ")
+	yaml := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(begins, -1)
 	_, rest, found := strings.Cut(string(page), "\nsays\n\n```\n")
 	if len(yaml) != 2 || !found {
 		t.Fatalf("the page has %d files and an answer: %v", len(yaml), found)
@@ -31,8 +32,75 @@ func TestThePageOfTestsIsRight(t *testing.T) {
 	if code != exitOK || out != want {
 		t.Errorf("exit %d:\n%s%s", code, out, said)
 	}
+	page, err := os.ReadFile("../../docs/testing-runbooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, out, said = cli(t, "test", "runbooks", filepath.Join(dir, "catalogue.test.yaml"), "--coverage")
+	if code != exitOK || !strings.Contains(string(page), "For the catalogue above:\n\n```\n"+out+"```\n") {
+		t.Errorf("the page shows another coverage: exit %d:\n%s%s", code, out, said)
+	}
 	if code, out, said := cli(t, "check", "runbooks", dir); code != exitOK {
 		t.Errorf("a folder with tests beside its runbooks: exit %d\n%s%s", code, out, said)
+	}
+}
+
+// The story of the page is skipped, and played where it is asked for.
+func TestThePageOfTestsIsRightAboutWorlds(t *testing.T) {
+	page, err := os.ReadFile("../../docs/testing-runbooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "\n## Worlds\n")
+	_, story, found := strings.Cut(rest, "```yaml\n")
+	story, rest, closed := strings.Cut(story, "```")
+	if !found || !closed {
+		t.Fatal("the page has no story")
+	}
+	dir := folder(t, map[string]string{"rush.test.yaml": story})
+	path := filepath.Join(dir, "rush.test.yaml")
+	for _, args := range [][]string{nil, {"--world"}} {
+		_, after, _ := strings.Cut(rest, "\n```\n")
+		want, left, _ := strings.Cut(after, "```")
+		rest = left
+		if code, out, said := cli(t, append([]string{"test", "runbooks", path}, args...)...); code != exitOK || out != want {
+			t.Errorf("%v: exit %d, want\n%sgot\n%s%s", args, code, want, out, said)
+		}
+	}
+	for _, c := range []struct {
+		from, to string
+		args     []string
+		code     int
+		want     string
+	}{
+		{"recovered within 90s", "not recovered", []string{"--world"}, exitFailed, "rush.test.yaml:6: in the world\n    expected: not recovered\n    found:    recovery after 45 s"},
+		{"recovered within 90s", "not recovered", nil, exitOK, "SKIPPED"},
+		{"recovered within 90s", "not recovered", []string{"-o", "json"}, exitOK, `"skipped": true`},
+		{"scenario: overload", "scenario: overlord", []string{"--world"}, exitFailed, "rush.test.yaml:4: overlord is neither a file nor a shipped scenario"},
+		{"scenario: overload", "scenario: own.scenario", []string{"--world"}, exitFailed, "own.scenario: no such file"},
+	} {
+		if err := os.WriteFile(path, []byte(strings.Replace(story, c.from, c.to, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, out, said := cli(t, append([]string{"test", "runbooks", path}, c.args...)...)
+		if code != c.code || !strings.Contains(out+said, c.want) {
+			t.Errorf("%s %v: exit %d, want %d with %q in\n%s%s", c.to, c.args, code, c.code, c.want, out, said)
+		}
+	}
+}
+
+// A story in a file is found beside the tests, wherever the command runs.
+func TestStoriesAreFoundBesideTheirTests(t *testing.T) {
+	code, text, said := cli(t, "scenario", "show", "overload")
+	if code != exitOK {
+		t.Fatal(said)
+	}
+	dir := folder(t, map[string]string{
+		"own.scenario":   text,
+		"rush.test.yaml": "tests:\n  - name: a rush\n    world: {scenario: own.scenario, expect: [recovered]}\n",
+	})
+	if code, out, said := cli(t, "test", "runbooks", "--world", filepath.Join(dir, "rush.test.yaml")); code != exitOK || out != "SUCCESS  a rush\n" {
+		t.Errorf("exit %d: %s%s", code, out, said)
 	}
 }
 
@@ -54,6 +122,9 @@ func TestTestRunbooksSaysWhatDoesNotHold(t *testing.T) {
 		{"given:", "given: &x", nil, exitOK, "SUCCESS"},
 		{"mechanism: overload", "mechanism: overlord", nil, exitFailed, `catalogue.test.yaml:4: mechanism is "overlord"; allowed: retry_storm`},
 		{"[catalogue.yaml]", "[other.yaml]", nil, exitFailed, "other.yaml: no such file"},
+		{"name", "name", []string{"--coverage"}, exitOK, "COVERAGE  catalogue-cap: of 1 step 1 planned, 1 seen to help, 1 seen to fail\n  planned  helped  failed  cap the load\n"},
+		{"verify: pass, ", "", []string{"--coverage", "-o", "json"}, exitOK, `"helped": false`},
+		{"[catalogue.yaml]", "[]", []string{"--coverage", "--run", "an"}, exitFailed, "COVERAGE  never chosen: fleet-storm, "},
 		{"name", "name", []string{"--run", "nothing"}, exitUsage, `no test matches "nothing"`},
 		{"name", "name", []string{"--run", "("}, exitUsage, "--run: error parsing regexp"},
 	} {

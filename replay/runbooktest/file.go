@@ -33,6 +33,7 @@ type Test struct {
 	Given    Given
 	Levers   []string // of guard and platform; none named is both
 	Expect   []Expectation
+	World    *World // instead of all that
 }
 
 // Topology is the graph of a test.
@@ -113,7 +114,7 @@ func (f Fault) Error() string {
 func (t *Test) UnmarshalYAML(n *yaml.Node) error {
 	t.Line = n.Line
 	return fields(n, map[string]any{
-		"name": &t.Name, "topology": &t.Topology, "input_series": &t.Input, "given": &t.Given, "levers": &t.Levers, "expect": &t.Expect,
+		"name": &t.Name, "topology": &t.Topology, "input_series": &t.Input, "given": &t.Given, "levers": &t.Levers, "expect": &t.Expect, "world": &t.World,
 	})
 }
 
@@ -228,6 +229,10 @@ func names(of map[string]any) string {
 
 // check reports what is wrong with a test beyond its shape.
 func (t *Test) check(add func(line int, allowed, format string, args ...any)) {
+	if t.World != nil {
+		t.World.check(t, add)
+		return
+	}
 	if len(t.Topology.Edges) == 0 && len(t.Topology.Entries) == 0 {
 		add(t.Line, "edges: [{from, to}] and entries: [service]", "test %q has no topology", t.Name)
 	}

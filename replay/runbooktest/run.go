@@ -1,6 +1,7 @@
 package runbooktest
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +18,7 @@ type Result struct {
 	File     string    `json:"file"`
 	Test     string    `json:"test"`
 	Line     int       `json:"line"`
+	Skipped  bool      `json:"skipped,omitempty"` // a world that was not asked for
 	Failures []Failure `json:"failures,omitempty"`
 }
 
@@ -29,26 +31,65 @@ type Failure struct {
 	Why      string `json:"why,omitempty"`
 }
 
-// Run runs every test of a file that keep lets through against a library, with
-// the levers of the simulated world. The error is a mistake in the file.
-func (f *File) Run(l *runbooks.Library, levers []sre.Capability, keep func(name string) bool) ([]Result, error) {
+// Bench is what tests are run with.
+type Bench struct {
+	Library *runbooks.Library
+	Levers  []sre.Capability       // of tests in which the diagnosis is given
+	Keep    func(name string) bool // which tests to run
+	// Scenario reads the story that a test of a world names. Nil skips these tests.
+	Scenario func(name string) (text []byte, path string, err error)
+	Coverage *Coverage // optional; what the tests went through is added to it
+}
+
+// Run runs every test of a file that is kept. The error is a mistake in the file,
+// or the end of ctx.
+func (f *File) Run(ctx context.Context, b Bench) ([]Result, error) {
 	var out []Result
+	b.Coverage.library(b.Library)
 	for i := range f.Tests {
 		t := &f.Tests[i]
-		if !keep(t.Name) {
+		if !b.Keep(t.Name) {
 			continue
 		}
-		st, err := t.stage(f.Name, f.Interval)
-		if err != nil {
-			return nil, err
-		}
 		r := Result{File: f.Name, Test: t.Name, Line: t.Line}
-		for _, e := range t.Expect {
-			r.Failures = append(r.Failures, t.hold(st, e, l, levers)...)
+		run := f.runGiven
+		if t.World != nil {
+			run = f.runWorld
+		}
+		if err := run(ctx, t, b, &r); err != nil {
+			return nil, err
 		}
 		out = append(out, r)
 	}
 	return out, nil
+}
+
+func (f *File) runGiven(_ context.Context, t *Test, b Bench, r *Result) error {
+	st, err := t.stage(f.Name, f.Interval)
+	if err != nil {
+		return err
+	}
+	for _, e := range t.Expect {
+		r.Failures = append(r.Failures, t.hold(st, e, b)...)
+	}
+	return nil
+}
+
+func (f *File) runWorld(ctx context.Context, t *Test, b Bench, r *Result) error {
+	if r.Skipped = b.Scenario == nil; r.Skipped {
+		return nil
+	}
+	told, err := t.World.tell(f.Name, b.Scenario)
+	if err != nil {
+		return err
+	}
+	result, failures, err := told.play(ctx, b.Library, t.World.Seed)
+	if err != nil {
+		return err
+	}
+	r.Failures = failures
+	b.Coverage.story(result)
+	return nil
 }
 
 func (t *Test) facts(st *stage, at time.Duration, levers []sre.Capability) runbooks.Facts {
@@ -67,9 +108,10 @@ func (t *Test) facts(st *stage, at time.Duration, levers []sre.Capability) runbo
 
 // hold compares one expectation with what the library makes of its instant. The
 // checks are those of the plan that is made at that same instant.
-func (t *Test) hold(st *stage, e Expectation, l *runbooks.Library, levers []sre.Capability) (out []Failure) {
-	facts := t.facts(st, time.Duration(e.At), levers)
-	plan, rejected := l.Match(facts)
+func (t *Test) hold(st *stage, e Expectation, b Bench) (out []Failure) {
+	facts := t.facts(st, time.Duration(e.At), b.Levers)
+	plan, rejected := b.Library.Match(facts)
+	b.Coverage.planned(plan)
 	fail := func(what, expected, found, why string) {
 		out = append(out, Failure{Line: e.Line, What: fmt.Sprintf("at %s: %s", time.Duration(e.At), what), Expected: expected, Found: found, Why: why})
 	}
@@ -95,12 +137,12 @@ func (t *Test) hold(st *stage, e Expectation, l *runbooks.Library, levers []sre.
 		fail("steps", strings.Join(e.Steps, ", "), strings.Join(names, ", "), plan.Reason)
 	}
 	facts.Cause, facts.Anywhere = plan.Cause, plan.Anywhere
-	t.holdStep(e, plan, facts, l, fail)
+	t.holdStep(e, plan, facts, b, fail)
 	return out
 }
 
 // holdStep compares what is said of one step: the named one, else the first.
-func (t *Test) holdStep(e Expectation, plan *sre.Plan, facts runbooks.Facts, l *runbooks.Library, fail func(what, expected, found, why string)) {
+func (t *Test) holdStep(e Expectation, plan *sre.Plan, facts runbooks.Facts, b Bench, fail func(what, expected, found, why string)) {
 	i := 0
 	if e.Step != "" {
 		if i = slices.Index(stepNames(plan), e.Step); i < 0 {
@@ -109,7 +151,7 @@ func (t *Test) holdStep(e Expectation, plan *sre.Plan, facts runbooks.Facts, l *
 		}
 	}
 	step := plan.Steps[i]
-	if got := words(l.Settle(plan, i, facts)); e.Actions != nil && !slices.Equal(e.Actions, got) {
+	if got := words(b.Library.Settle(plan, i, facts)); e.Actions != nil && !slices.Equal(e.Actions, got) {
 		fail("actions of "+strconv.Quote(step.Name), strings.Join(e.Actions, "; "), orNone(strings.Join(got, "; ")), "")
 	}
 	for _, c := range []struct {
@@ -120,12 +162,15 @@ func (t *Test) holdStep(e Expectation, plan *sre.Plan, facts runbooks.Facts, l *
 		if c.want == nil {
 			continue
 		}
-		got, why := l.Evaluate(c.check, facts)
+		got, why := b.Library.Evaluate(c.check, facts)
 		if c.what == "when" && c.check.Expr == "" {
 			got, why = sre.Pass, "the step has no condition"
 		}
 		if got == sre.NoData {
 			got = noData
+		}
+		if got == *c.want && c.what == "verify" {
+			b.Coverage.verified(plan, i, got)
 		}
 		if got != *c.want {
 			fail(c.what+" of "+strconv.Quote(step.Name), string(*c.want), string(got), why)

@@ -52,7 +52,7 @@ func failures(t *testing.T, text string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	results, err := f.Run(shipped(t), world.Capabilities(), all)
+	results, err := f.Run(t.Context(), Bench{Library: shipped(t), Levers: world.Capabilities(), Keep: all})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestMistakesAreTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.Run(shipped(t), world.Capabilities(), all); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := f.Run(t.Context(), Bench{Library: shipped(t), Levers: world.Capabilities(), Keep: all}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", to, err, want)
 		}
 	}
@@ -131,7 +131,7 @@ func TestTheShippedRunbooksHoldTheirTests(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			results, err := f.Run(library, world.Capabilities(), all)
+			results, err := f.Run(t.Context(), Bench{Library: library, Levers: world.Capabilities(), Keep: all})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -103,6 +103,9 @@ type Expectation struct {
 	judge func(*Result) (holds bool, found string)
 }
 
+// Holds judges the claim by a run, whichever its arm, and says what was found.
+func (e Expectation) Holds(r *Result) (holds bool, found string) { return e.judge(r) }
+
 // Check returns one sentence for every expectation of the result's arm that
 // does not hold.
 func (s *Scenario) Check(r *Result) []string {
