@@ -136,7 +136,7 @@ func (a *Agent) undoNow(t *turn, inc *sre.Incident, why string) bool {
 		return false
 	}
 	inc.Escalation, inc.GaveUp = why, false // it is people's now: no other cure is tried
-	for i := range inc.Mitigations { // whatever was tried before
+	for i := range inc.Mitigations {        // whatever was tried before
 		if m := &inc.Mitigations[i]; m.Phase.Live() {
 			m.Attempts = 0
 			if m.Phase == sre.Lost {

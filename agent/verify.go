@@ -13,7 +13,7 @@ import (
 const (
 	// worseBy is the rise of the entries' error ratio that undoes a step, and
 	// worseTicks how many ticks in a row must show it.
-	worseBy    = 0.1
+	worseBy = 0.1
 
 	// betterBy is the fall of that ratio since the plan began from which on it has
 	// helped in part.

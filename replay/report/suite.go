@@ -74,7 +74,9 @@ func sums(arms []suite.ArmOver) []suiteSum {
 	each("Recovered", func(a suite.ArmOver) suiteCell { return plain("%d", a.Recovered) })
 	each("Actions", func(a suite.ArmOver) suiteCell { return plain("%d", a.Actions) })
 	each("Harmful actions", func(a suite.ArmOver) suiteCell { return plain("%d in %d stories", a.Harmful, a.HarmfulStories) })
-	each("False actions", func(a suite.ArmOver) suiteCell { return plain("%d, %d of them in benign stories", a.False, a.FalseBenign) })
+	each("False actions", func(a suite.ArmOver) suiteCell {
+		return plain("%d, %d of them in benign stories", a.False, a.FalseBenign)
+	})
 	each("Relapses", func(a suite.ArmOver) suiteCell { return plain("%d", a.Relapses) })
 	each("Full goodput lost", func(a suite.ArmOver) suiteCell { return plain("%.0f s", a.LostSeconds) })
 	each("Back after detection", func(a suite.ArmOver) suiteCell {

@@ -1,6 +1,7 @@
 package runbooktest
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -111,5 +112,37 @@ func TestMistakesAreTold(t *testing.T) {
 		if _, err := f.Run(shipped(t), world.Capabilities(), all); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", to, err, want)
 		}
+	}
+}
+
+// Every shipped runbook has a test beside it: what it is chosen for and plans, and
+// that it leaves other trouble alone.
+func TestTheShippedRunbooksHoldTheirTests(t *testing.T) {
+	const beside = "../../runbooks/shipped/tests/"
+	library := shipped(t)
+	for _, rb := range library.List() {
+		t.Run(rb.Name, func(t *testing.T) {
+			path := beside + rb.Name + ".test.yaml"
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := Parse(path, text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			results, err := f.Run(library, world.Capabilities(), all)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(results) < 2 || !strings.Contains(string(text), "runbook: "+rb.Name) || !strings.Contains(string(text), "rejected: {"+rb.Name) {
+				t.Errorf("%d tests, which do not both choose and reject it", len(results))
+			}
+			for _, r := range results {
+				for _, x := range r.Failures {
+					t.Errorf("%s: %s: expected %s, found %s", r.Test, x.What, x.Expected, x.Found)
+				}
+			}
+		})
 	}
 }
