@@ -118,7 +118,7 @@ func (a *Agent) whileDiagnosed(t *turn, inc *sre.Incident) bool {
 	plan, rejected := a.mind.library.Match(a.facts(t, inc))
 	if plan != nil {
 		plan.Rejected = rejected
-		inc.Plan, inc.Unfit, inc.Step, inc.Decision, inc.Approval = plan, nil, 0, nil, nil
+		inc.Plan, inc.Rejected, inc.Step, inc.Decision, inc.Approval = plan, nil, 0, nil, nil
 		inc.Confidence = a.confidence(t, inc)
 		return a.fire(t, inc, evPlan)
 	}

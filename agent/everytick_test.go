@@ -203,7 +203,7 @@ func TestAPictureThatLeavesSomethingOutIsFound(t *testing.T) {
 				e.Reasons = nil
 			}
 		}),
-		"the other runbooks are lost": each(func(_ *sre.View, e *sre.Explained, inc *sre.Incident) { e.Rejected, inc.Unfit = nil, nil }),
+		"the other runbooks are lost": each(func(_ *sre.View, e *sre.Explained, inc *sre.Incident) { e.Rejected, inc.Rejected = nil, nil }),
 		"a guard that nobody knows says nothing of what would change it": each(func(_ *sre.View, e *sre.Explained, _ *sre.Incident) {
 			e.Reasons = append(slices.Clone(e.Reasons), sre.Reason{Guard: "odd", Allows: sre.Watch, Text: "1 of 2"})
 		}),

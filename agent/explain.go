@@ -104,10 +104,10 @@ func (a *Agent) passOver(t *turn, inc *sre.Incident, rejected []sre.Rejection) {
 		t.unfit = map[string][]sre.Rejection{}
 	}
 	t.unfit[inc.ID] = rejected
-	if inc.Unfit != nil && slices.EqualFunc(inc.Unfit, rejected, sameRejection) {
+	if inc.Rejected != nil && slices.EqualFunc(inc.Rejected, rejected, sameRejection) {
 		return
 	}
-	inc.Unfit = append([]sre.Rejection{}, rejected...)
+	inc.Rejected = append([]sre.Rejection{}, rejected...)
 	a.meter.limited("plan")
 	a.remember(t, inc, noRunbook)
 }

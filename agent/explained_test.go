@@ -57,7 +57,7 @@ func TestWhyNoRunbookFitsIsRememberedWhenItChanges(t *testing.T) {
 	noted := func() (out []string) {
 		for _, rec := range r.trail.records {
 			if rec.Incident != nil && rec.Change == noRunbook {
-				out = append(out, rec.Incident.Unfit[0].Reason)
+				out = append(out, rec.Incident.Rejected[0].Reason)
 			}
 		}
 		return out

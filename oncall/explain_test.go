@@ -1,11 +1,9 @@
 package oncall
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -72,20 +70,4 @@ func TestExplainATickOfThePast(t *testing.T) {
 	wantRefusal(t, o.do(t, "GET", "/api/v1/explain?incident=inc-7&at=2026-03-14T11:50:00Z", "", ""), 404, NotFound, "at 2026-03-14T11:50:00Z there was no incident")
 	empty := &office{handler: NewAPI(NewDesk(DeskOptions{}), APIOptions{AllowAnonymous: true}), desk: NewDesk(DeskOptions{})}
 	wantRefusal(t, empty.do(t, "GET", "/api/v1/explain", "", ""), 503, Unavailable, "no tick")
-}
-
-// How a confidence came about is told below it, in the order of the arithmetic.
-func TestTheFactorsOfAConfidenceAreTold(t *testing.T) {
-	e := sre.Explanation{Incident: "inc-7", State: sre.Planned, Confidence: sre.Confidence{P: .8, Lower: .6, Basis: "7 of 8 similar", Factors: []sre.Factor{
-		{Name: "experience", Value: .9, After: .85, Text: "7 of 8 runs at services like this one helped"},
-		{Name: "data", Value: .95, After: .8, Text: "5 % of the readings are missing"},
-	}}}
-	var b bytes.Buffer
-	if err := RenderExplain(&b, e, 80, noon); err != nil {
-		t.Fatal(err)
-	}
-	first, second := strings.Index(b.String(), "experience 90%, so far 85%: 7 of 8 runs"), strings.Index(b.String(), "data 95%, so far 80%")
-	if first < 0 || second < first {
-		t.Errorf("got:\n%s", b.String())
-	}
 }

@@ -10,8 +10,12 @@ import (
 // who else could be the cause by what such figures were worth, and why a person
 // must decide where one must.
 func (p *page) sureness(c sre.Confidence) {
+	if len(c.Factors) == 0 && len(c.Suspects) == 0 && c.Abstain == "" {
+		return
+	}
+	p.heading("how sure, and why")
 	for _, f := range c.Factors {
-		text := fmt.Sprintf("%s %s, so far %s", words(f.Name), share(f.Value), share(f.After))
+		text := fmt.Sprintf("%s %s, so %s", words(f.Name), share(f.Value), share(f.After))
 		if f.Text != "" {
 			text += ": " + f.Text
 		}

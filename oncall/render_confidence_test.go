@@ -25,12 +25,17 @@ func TestAnExplanationShowsHowItsConfidenceCameAbout(t *testing.T) {
 		checkLines(t, b.String(), width)
 		flat := strings.Join(strings.Fields(b.String()), " ")
 		for _, want := range []string{
-			"- diagnosis 90%, so far 90%: the first cause of two", "- experience 80%, so far 72%: 5 of 6 like it", "- novelty 100%, so far 72%",
+			"HOW SURE, AND WHY", "- diagnosis 90%, so 90%: the first cause of two", "- experience 80%, so 72%: 5 of 6 like it", "- novelty 100%, so 72%",
 			"- 2 possible causes, one of them a service that is not seen", "- a person must decide: nothing like it was ever seen",
 		} {
 			if !strings.Contains(flat, want) {
 				t.Errorf("%d columns lack %q:\n%s", width, want, b.String())
 			}
 		}
+	}
+	inc.Confidence = sre.Confidence{P: 0.8, Lower: 0.6}
+	var b bytes.Buffer
+	if err := RenderExplain(&b, explained(inc, nil), 80, noon); err != nil || strings.Contains(b.String(), "HOW SURE") {
+		t.Errorf("%v: says how sure without a factor:\n%s", err, b.String())
 	}
 }

@@ -26,6 +26,7 @@ func RenderExplain(w io.Writer, e sre.Explanation, width int, now time.Time, sty
 		p.evidenceTable(e.Evidence)
 		p.way(e)
 		p.otherCauses(e)
+		p.sureness(e.Confidence)
 		p.reach(e)
 	} else {
 		p.field("as of", since(e.At, now))
@@ -60,7 +61,6 @@ func (p *page) facts(e sre.Explanation, now time.Time) {
 	}
 	if c := e.Confidence; c.Known() {
 		p.field("confidence", confidenceText(c))
-		p.sureness(c)
 	}
 }
 

@@ -366,7 +366,7 @@ func decisionOf(v *View, inc *Incident) ExplainedDecision {
 		out.Runbook, out.Risk, out.Why = p.Runbook, p.Risk, p.Reason
 		out.Steps, out.Rejected = orNone(slices.Clone(p.Steps)), orNone(slices.Clone(p.Rejected))
 	} else if out.Rejected = orNone(slices.Clone(now.Rejected)); len(out.Rejected) == 0 {
-		out.Rejected = orNone(slices.Clone(inc.Unfit))
+		out.Rejected = orNone(slices.Clone(inc.Rejected))
 	}
 	for _, r := range reasons {
 		if r.Allows == Act {

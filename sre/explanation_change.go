@@ -120,7 +120,7 @@ func Unseen(why string) Reason {
 	if why != "" {
 		text += ": " + why
 	}
-	return Reason{Guard: "source", Allows: Watch, Text: text, Change: "readings again: the plan is weighed anew at the first tick that sees"}
+	return Reason{Guard: "source", Allows: Watch, Text: text, Change: "the metric store answers"}
 }
 
 // unseenSentence says what the agent does about an incident while it is blind.

@@ -59,11 +59,11 @@ func TestWhatWouldChangeTheStateOfAnIncident(t *testing.T) {
 func TestWithoutAPlanTheOtherRunbooksAreStillNamed(t *testing.T) {
 	inc := stormy()
 	inc.Decision = nil
-	inc.Unfit = []Rejection{{"bad-deploy", "no change"}, {"overload", "made for overload"}}
+	inc.Rejected = []Rejection{{"bad-deploy", "no change"}, {"overload", "made for overload"}}
 	v := stormyView()
 	v.Incidents = []Incident{inc}
 	e, _ := Explain(v, inc.ID)
-	if diff := cmp.Diff(inc.Unfit, e.Decision.Rejected); diff != "" || !strings.Contains(e.Decision.Summary, "none of 2 runbooks fits") {
+	if diff := cmp.Diff(inc.Rejected, e.Decision.Rejected); diff != "" || !strings.Contains(e.Decision.Summary, "none of 2 runbooks fits") {
 		t.Errorf("%s\n%s", e.Decision.Summary, diff)
 	}
 	now := []Rejection{{"bad-deploy", "the change is too old"}}
@@ -75,7 +75,7 @@ func TestWithoutAPlanTheOtherRunbooksAreStillNamed(t *testing.T) {
 
 // While nothing is seen, what was found before is no reason of this tick.
 func TestABlindAgentHasNoOtherReason(t *testing.T) {
-	blind := Reason{Guard: "source", Allows: Watch, Text: "the metric store does not answer: refused", Change: "readings again: the plan is weighed anew at the first tick that sees"}
+	blind := Reason{Guard: "source", Allows: Watch, Text: "the metric store does not answer: refused", Change: "the metric store answers"}
 	for _, state := range []State{Suspected, Diagnosed, Planned, AwaitingApproval, Verifying} {
 		inc := stormy()
 		inc.State, inc.Plan, inc.Decision.Stance = state, &Plan{Runbook: "retry-storm"}, Act

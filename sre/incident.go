@@ -162,10 +162,10 @@ type Incident struct {
 	Diagnosis   Diagnosis    `json:"diagnosis"`
 	Confidence  Confidence   `json:"confidence"`
 	Plan        *Plan        `json:"plan,omitempty"`
-	Unfit       []Rejection  `json:"unfit,omitempty"`   // why no runbook fits, while none does
-	Step        int          `json:"step"`              // index of the plan's current step
-	Attempt     int          `json:"attempt"`           // how often a plan was started
-	Against     Mechanism    `json:"against,omitempty"` // mechanism that the plan was last weighed against: its outcome is learned under this one
+	Rejected    []Rejection  `json:"rejected,omitempty"` // where no runbook fits: each with why not
+	Step        int          `json:"step"`               // index of the plan's current step
+	Attempt     int          `json:"attempt"`            // how often a plan was started
+	Against     Mechanism    `json:"against,omitempty"`  // mechanism that the plan was last weighed against: its outcome is learned under this one
 	Decision    *Decision    `json:"decision,omitempty"`
 	Approval    *Approval    `json:"approval,omitempty"`
 	Mitigations []Mitigation `json:"mitigations,omitempty"` // in the order of application

@@ -144,7 +144,7 @@ var plants = []plant{
 		r.Change = change`},
 	{13, "agent/explain.go", `	return decided.Stance, decided.Reasons`, `	return decided.Stance, nil`},
 	{13, "agent/explain.go", `		return sre.Watch, append([]sre.Reason{sre.Unseen(a.seen.Err)}, a.pausedBy()...)`, `		break`},
-	{13, "agent/explain.go", `		e.Rejected = t.unfit[inc.ID]`, `		e.Rejected, inc.Unfit = nil, nil`},
+	{13, "agent/explain.go", `		e.Rejected = t.unfit[inc.ID]`, `		e.Rejected, inc.Rejected = nil, nil`},
 
 	{12, "plugins/kubernetes/lever/gitops.go", `	if o == nil || l.cfg.PauseGitOps {
 		return o, nil`, `	if o == nil || l.cfg.PauseGitOps {

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/sreagent/sreagent/replay/suite"
@@ -112,19 +113,17 @@ func deedsOf(r *suite.Run) string {
 	if r.Arm == suite.Off {
 		return ""
 	}
-	text := count(r.Actions, "action")
-	for _, bad := range []struct {
-		n    int
-		what string
-	}{{r.Harmful, "harmful"}, {r.False, "false"}} {
-		if bad.n > 0 {
-			text += fmt.Sprintf(", %d %s", bad.n, bad.what)
-		}
+	parts := []string{count(r.Actions, "action")}
+	if r.Harmful > 0 {
+		parts = append(parts, fmt.Sprintf("%d harmful", r.Harmful))
+	}
+	if r.False > 0 {
+		parts = append(parts, fmt.Sprintf("%d false", r.False))
 	}
 	if r.Relapses > 0 {
-		text += ", " + count(r.Relapses, "relapse")
+		parts = append(parts, count(r.Relapses, "relapse"))
 	}
-	return text
+	return strings.Join(parts, ", ")
 }
 
 // faredIn says how users fared in one arm.
