@@ -64,8 +64,8 @@ func (a *Agent) wantMove(t *turn, inc *sre.Incident, m *sre.Mitigation, to sre.P
 // law notes what the law of a mitigation wanted this tick.
 func (t *turn) law(inc *sre.Incident, m *sre.Mitigation, allows sre.Stance, format string, args ...any) {
 	text := fmt.Sprintf("%s on %s: ", m.Action.Kind, m.Action.Target) + fmt.Sprintf(format, args...)
-	if m.Control.Why != "" {
-		text += ": " + m.Control.Why
+	if why := memoryOf(m).Why; why != "" {
+		text += ": " + why
 	}
 	t.laws[inc.ID] = append(t.laws[inc.ID], sre.Reason{Guard: "law_" + m.Action.Law, Allows: allows, Text: text})
 }

@@ -87,3 +87,14 @@ func TestASwingIsRememberedOverARestartAndNeverHoldsUpAnUndo(t *testing.T) {
 		t.Errorf("%d levers are not undone", left)
 	}
 }
+
+// A second action on a lever that is held still has had no call of its law.
+func TestALeverThatIsHeldStillNeedsNoMemoryOfItsLaw(t *testing.T) {
+	r, _ := swinger(t)
+	untilSwings(r, 2)
+	r.a.book.open()[0].Mitigations[0].Control = nil
+	r.run(1)
+	if ratio := r.settings()["web"]; ratio != 0.1 {
+		t.Errorf("it stays at %v", ratio)
+	}
+}
