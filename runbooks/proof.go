@@ -42,8 +42,8 @@ func (p *proof) add(level Level, rule string, c cursor, problem, allowed string)
 // Prove reports what can be told of the runbooks without running them, beyond
 // what loading insists on: states that nothing leads to, expressions that may
 // cost too much or always say the same, what cannot be taken back, leases that
-// end too early, cures in an odd order, judgement before a cure can show, and
-// runbooks that fight. caps are the levers whose kinds are known; others are
+// end too early, cures in an odd order, judgement before a cure can show, no word
+// of when the runbook is wrong, and runbooks that fight. caps are the levers whose kinds are known; others are
 // passed over. Findings come by file, line and column.
 func (l *Library) Prove(caps []sre.Capability) []Finding {
 	p := &proof{lang: l.lang}
@@ -53,12 +53,21 @@ func (l *Library) Prove(caps []sre.Capability) []Finding {
 		p.undo(rb, caps)
 		p.paths(rb)
 		p.pace(rb)
+		p.limits(rb)
 	}
 	p.fights(l.ordered)
 	slices.SortStableFunc(p.findings, func(a, b Finding) int {
 		return cmp.Or(strings.Compare(a.File, b.File), a.Line-b.Line, a.Column-b.Column, strings.Compare(a.Rule, b.Rule))
 	})
 	return slices.CompactFunc(p.findings, func(a, b Finding) bool { return a == b })
+}
+
+// limits finds a runbook that does not say when it is wrong to use: the one thing
+// that people who are asked to approve it cannot read off its steps.
+func (p *proof) limits(rb *runbook) {
+	if rb.NotFor == "" {
+		p.add(Doubtful, "not_for", rb.at, "nothing says when it is wrong to use", "metadata.not_for: in a sentence")
+	}
 }
 
 // undo finds what cannot be taken back and does not say so.

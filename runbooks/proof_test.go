@@ -53,6 +53,7 @@ func TestProofs(t *testing.T) {
 		want  []string
 	}{
 		"nothing to say":         {steps: plain},
+		"no word of its limits":  {steps: plain, edit: [2]string{", not_for: a service that is well", ""}, want: []string{"warning not_for 3: nothing says when it is wrong to use"}},
 		"a step after the end":   {steps: plain + stepText(4, "two", "root", "") + stepText(4, "three", "root", ""), want: []string{"error unreachable 12: nothing leads here: what stands before always starts, and does not go on to a next step"}},
 		"a step that may not":    {steps: stepText(4, "one", "root", "  when: errors(root) > 0.2") + stepText(4, "two", "root", "")},
 		"a step that goes on":    {steps: stepText(4, "one", "root", "  on_fail: next") + stepText(4, "two", "root", "")},

@@ -50,7 +50,7 @@ func TestCheckRunbooksSaysWhatIsWrongAndHowMuch(t *testing.T) {
 // soundRunbook is one of which nothing is to be said.
 const soundRunbook = `apiVersion: sreagent/v1
 kind: Runbook
-metadata: {name: sound, owner: sre, description: A queue is bounded.}
+metadata: {name: sound, owner: sre, description: A queue is bounded., not_for: a queue that is meant to be long}
 spec:
   match: {mechanisms: [overload], when: traffic(root) > 0.0}
   risk: medium

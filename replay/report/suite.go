@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/sreagent/sreagent/replay/suite"
@@ -13,11 +14,17 @@ type suiteSum struct {
 	Cells []suiteCell
 }
 
-type suiteCell struct{ Value, Interval string }
+type suiteCell struct{ Arm, Value, Interval string }
 
 type suiteStory struct {
-	Name, Title, Off, Static, Agent, Actions string
-	Bad                                      bool // harm or a relapse
+	Name, Title string
+	Arms        []suiteFare
+}
+
+// suiteFare is how one story went in one arm.
+type suiteFare struct {
+	Arm, Fared, Actions string
+	Bad                 bool // harm, a false action or a relapse
 }
 
 type suitePage struct {
@@ -59,7 +66,9 @@ func sums(arms []suite.ArmOver) []suiteSum {
 	each := func(what string, f func(a suite.ArmOver) suiteCell) {
 		row := suiteSum{Name: what}
 		for _, a := range arms {
-			row.Cells = append(row.Cells, f(a))
+			cell := f(a)
+			cell.Arm = string(a.Arm)
+			row.Cells = append(row.Cells, cell)
 		}
 		out = append(out, row)
 	}
@@ -68,7 +77,7 @@ func sums(arms []suite.ArmOver) []suiteSum {
 		if a.Handled.N == 0 {
 			return plain("none to handle")
 		}
-		return suiteCell{fmt.Sprintf("%.0f of %d", a.Handled.Value*float64(a.Handled.N), a.Handled.N), fmt.Sprintf("%.3f, %.3f to %.3f", a.Handled.Value, a.Handled.Low, a.Handled.High)}
+		return suiteCell{Value: fmt.Sprintf("%.0f of %d", a.Handled.Value*float64(a.Handled.N), a.Handled.N), Interval: fmt.Sprintf("%.3f, %.3f to %.3f", a.Handled.Value, a.Handled.Low, a.Handled.High)}
 	})
 	each("Prevented", func(a suite.ArmOver) suiteCell { return plain("%d", a.Prevented) })
 	each("Recovered", func(a suite.ArmOver) suiteCell { return plain("%d", a.Recovered) })
@@ -83,7 +92,7 @@ func sums(arms []suite.ArmOver) []suiteSum {
 		if a.AfterDetection.N == 0 {
 			return plain("–")
 		}
-		return suiteCell{fmt.Sprintf("%.0f s", a.AfterDetection.Median), fmt.Sprintf("median; %.0f s at the third quarter", a.AfterDetection.P75)}
+		return suiteCell{Value: fmt.Sprintf("%.0f s", a.AfterDetection.Median), Interval: fmt.Sprintf("median; %.0f s at the third quarter", a.AfterDetection.P75)}
 	})
 	return out
 }
@@ -92,19 +101,29 @@ func storyOf(row *suite.Row) suiteStory {
 	s := suiteStory{Name: name(row.Story), Title: sentence(row.Title)}
 	for i := range row.Runs {
 		run := &row.Runs[i]
-		text := faredIn(run)
-		switch run.Arm {
-		case suite.Off:
-			s.Off = text
-		case suite.Static:
-			s.Static = text
-		case suite.Agent:
-			s.Agent = text
-			s.Actions = fmt.Sprintf("%d, %d harmful, %d false", run.Actions, run.Harmful, run.False)
-			s.Bad = run.Harmful > 0 || run.Relapses > 0
-		}
+		s.Arms = append(s.Arms, suiteFare{
+			Arm: string(run.Arm), Fared: faredIn(run), Actions: deedsOf(run), Bad: run.Harmful > 0 || run.False > 0 || run.Relapses > 0,
+		})
 	}
 	return s
+}
+
+// deedsOf says what was done in one arm, and of that what should not have been.
+func deedsOf(r *suite.Run) string {
+	if r.Arm == suite.Off {
+		return ""
+	}
+	parts := []string{count(r.Actions, "action")}
+	if r.Harmful > 0 {
+		parts = append(parts, fmt.Sprintf("%d harmful", r.Harmful))
+	}
+	if r.False > 0 {
+		parts = append(parts, fmt.Sprintf("%d false", r.False))
+	}
+	if r.Relapses > 0 {
+		parts = append(parts, count(r.Relapses, "relapse"))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // faredIn says how users fared in one arm.

@@ -32,7 +32,7 @@ func TestSuiteShowsEveryStoryInEveryArm(t *testing.T) {
 	text := string(fill(t, pages()["suite"]))
 	for _, want := range []string{
 		"retry-storm", "A cut of &lt;20 s&gt; &amp; its storm", "cascade, never back, 470 s lost", "cascade, back after 1m0s, 30 s lost",
-		"⚠ 2, 1 harmful, 1 false", "benign-deploy", "no cascade, 0 s lost", "0.210 to 1.000", "median; 55 s at the third quarter", "--run &#39;a|b&#39;",
+		"<small>⚠ 2 actions, 1 harmful, 1 false</small>", "<small>⚠ 4 actions, 1 harmful, 1 false</small>", "benign-deploy", "no cascade, 0 s lost", "0.210 to 1.000", "median; 55 s at the third quarter", "--run &#39;a|b&#39;",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("lacks %q", want)
