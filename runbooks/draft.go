@@ -56,15 +56,15 @@ var draftActions = map[sre.ActionKind]draftAction{
 	},
 	sre.RetryBudget: {
 		Lever: "guard", Target: "callers", Params: `{ratio: 0.1}`,
-		wants: "retry_budget guard/web->%s ratio=0.1", risk: sre.LowRisk, Step: "clamp the callers' retries",
+		wants: "retry_budget guard/CALLER->%s ratio=0.1", risk: sre.LowRisk, Step: "clamp the callers' retries",
 	},
 	sre.Breaker: {
 		Lever: "guard", Target: "callers", Params: `{failure_ratio: 0.5, min_requests: 20, open_seconds: 10}`,
-		wants: "breaker guard/web->%s failure_ratio=0.5 min_requests=20 open_seconds=10", risk: sre.LowRisk, Step: "arm the callers' breakers",
+		wants: "breaker guard/CALLER->%s failure_ratio=0.5 min_requests=20 open_seconds=10", risk: sre.LowRisk, Step: "arm the callers' breakers",
 	},
 	sre.Timeout: {
 		Lever: "guard", Target: "callers", Params: `{seconds: "${math.greatest(0.05, 0.5 * caller_timeout(root, 1.0))}"}`,
-		wants: "timeout guard/web->%s seconds=0.5", risk: sre.LowRisk, Step: "halve the callers' timeouts",
+		wants: "timeout guard/CALLER->%s seconds=0.5", risk: sre.LowRisk, Step: "halve the callers' timeouts",
 	},
 	sre.KillSwitch: {
 		Lever: "guard", Target: "root", Params: `{percent: 100}`,
@@ -84,7 +84,7 @@ var draftActions = map[sre.ActionKind]draftAction{
 var draftName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // draftWord is what may stand in a file without a quote.
-var draftWord = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._ @/-]{0,99}$`)
+var draftWord = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._ @/-]{0,98}[A-Za-z0-9._@/-])?$`)
 
 // Validate says what of a draft is not allowed; empty where all is.
 func (d Draft) Validate() sre.Faults {
@@ -93,7 +93,7 @@ func (d Draft) Validate() sre.Faults {
 		f.Add("name", fmt.Sprintf("%q is no name", d.Name), "1 to 63 of a-z, 0-9 and -, not at the ends")
 	}
 	if !draftWord.MatchString(d.Owner) {
-		f.Add("owner", fmt.Sprintf("%q is no owner", d.Owner), "a team or a person, of letters, digits, spaces and . _ @ / -")
+		f.Add("owner", fmt.Sprintf("%q is no owner", d.Owner), "a team or a person, of letters, digits, . _ @ / - and spaces between them")
 	}
 	if d.Mechanism == sre.Unknown || !slices.Contains(sre.Mechanisms(), d.Mechanism) {
 		f.Add("mechanism", fmt.Sprintf("%q is none", d.Mechanism), joined(known(sre.Mechanisms())))
@@ -131,13 +131,18 @@ func (d Draft) Files() (runbook, test []byte, err error) {
 	if root == "" {
 		root = "checkout"
 	}
+	caller := "web"
+	if root == caller {
+		caller = "gateway"
+	}
 	risk := string(act.risk)
 	if d.Risk != "" {
 		risk = d.Risk
 	}
 	words := map[string]any{
 		"D": d, "A": act, "Root": root, "Risk": risk, "Mechanism": strings.ReplaceAll(string(d.Mechanism), "_", " "),
-		"Callers": act.Target == "callers", "Wants": strings.ReplaceAll(fmt.Sprintf(act.wants, root), "FEATURE", d.Feature),
+		"Callers": act.Target == "callers", "Caller": caller,
+		"Wants": strings.NewReplacer("FEATURE", d.Feature, "CALLER", caller, "%s", root).Replace(act.wants),
 	}
 	var files [2]bytes.Buffer
 	for i, text := range []*template.Template{draftRunbook, draftTest} {
@@ -148,11 +153,25 @@ func (d Draft) Files() (runbook, test []byte, err error) {
 	return files[0].Bytes(), files[1].Bytes(), nil
 }
 
-var draftRunbook = template.Must(template.New("runbook").Parse(`apiVersion: sreagent/v1
+// notText are the words that some version of YAML takes for something else.
+var notText = []string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}
+
+// plain writes a word so that YAML reads it as text: what begins with a digit may
+// be a number or a date.
+func plain(word string) string {
+	if word != "" && (word[0] <= '9' || slices.Contains(notText, strings.ToLower(word))) {
+		return `"` + word + `"` // a word has nothing that needs an escape
+	}
+	return word
+}
+
+var draftFuncs = template.FuncMap{"plain": plain}
+
+var draftRunbook = template.Must(template.New("runbook").Funcs(draftFuncs).Parse(`apiVersion: sreagent/v1
 kind: Runbook
 metadata:
-  name: {{.D.Name}}
-  owner: {{.D.Owner}}
+  name: {{plain .D.Name}}
+  owner: {{plain .D.Owner}}
   description: TODO what it is for, and what it does.
   not_for: TODO when it is wrong to use.
 spec:
@@ -172,7 +191,7 @@ spec:
           callee: root
 {{- end}}
 {{- if .D.Feature}}
-          name: {{.D.Feature}}
+          name: {{plain .D.Feature}}
 {{- end}}
 {{- if .A.Params}}
           params: {{.A.Params}}
@@ -192,14 +211,14 @@ spec:
   relapse: errors(root) > 0.2 || latency(root) > caller_timeout(root, 1.0)
 `))
 
-var draftTest = template.Must(template.New("test").Parse(`runbooks: [{{.D.Name}}.yaml]
+var draftTest = template.Must(template.New("test").Funcs(draftFuncs).Parse(`runbooks: [{{.D.Name}}.yaml]
 interval: 10s
 tests:
   - name: {{.Mechanism}} at {{.Root}}
     topology:
-      entries: [web]
+      entries: [{{.Caller}}]
       edges:
-        - {from: web, to: {{.Root}}, timeout: 1s}
+        - {from: {{.Caller}}, to: {{plain .Root}}, timeout: 1s}
     input_series:
       - {series: 'traffic{service="{{.Root}}"}', values: '200+0x12'}
       - {series: 'errors{service="{{.Root}}"}', values: '0.4+0x6 0+0x6'}
@@ -208,14 +227,14 @@ tests:
       - {series: 'replicas{service="{{.Root}}"}', values: '2+0x12'}
 {{- end}}
     given:
-      root: {{.Root}}
+      root: {{plain .Root}}
       mechanism: {{.D.Mechanism}}
 {{- if eq .D.Kind "rollback"}}
-      change: {id: v2, kind: deploy, service: {{.Root}}, ago: 2m}
+      change: {id: v2, kind: deploy, service: {{plain .Root}}, ago: 2m}
 {{- end}}
     expect:
       - at: 30s
-        runbook: {{.D.Name}}
+        runbook: {{plain .D.Name}}
         steps: [{{.A.Step}}]
         actions: ["{{.Wants}}"]
         when: pass

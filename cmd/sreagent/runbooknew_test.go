@@ -93,3 +93,29 @@ func TestNewRunbookLeavesNothingBehindAndOverwritesNothing(t *testing.T) {
 		t.Error(errs)
 	}
 }
+
+// Names are text, also where YAML takes them for something else, and the service may
+// be called like the caller of the test.
+func TestNewRunbooksHoldWhateverTheNames(t *testing.T) {
+	dir := t.TempDir()
+	for _, word := range []string{"true", "null", "123", "1.5", "0x1f", "2026-01-05", "no", "web", "Team A", "a@b/c-d"} {
+		for _, kind := range []string{"kill_switch", "breaker", "rollback"} {
+			args := []string{"runbooks", "new", "--name", "x", "--mechanism", "overload", "--kind", kind, "--owner", word, "--service", word, "--out", dir, "--force"}
+			if kind == "kill_switch" {
+				args = append(args, "--feature", word)
+			}
+			if draft := (runbooks.Draft{Name: word, Owner: word, Mechanism: sre.Overload, Kind: sre.Breaker}); len(draft.Validate()) == 0 {
+				args[3] = word
+			}
+			base := filepath.Join(dir, args[3])
+			for _, run := range [][]string{args, {"check", "runbooks", base + ".yaml"}, {"test", "runbooks", base + ".test.yaml"}} {
+				if code, out, errs := cli(t, run...); code != 0 {
+					t.Errorf("%s of %q: %v: exit %d: %s%s", kind, word, run[:2], code, out, errs)
+				}
+			}
+		}
+	}
+	if code, _, errs := cli(t, "runbooks", "new", "--name", "x", "--mechanism", "overload", "--kind", "shed", "--owner", "x ", "--out", dir); code == 0 || !strings.Contains(errs, "--owner") {
+		t.Errorf("a space at the end: exit %d: %s", code, errs)
+	}
+}
