@@ -45,7 +45,10 @@ func (a *Agent) another(t *turn, inc *sre.Incident) bool {
 		a.learn(t, inc, sre.InconclusiveOutcome)
 	}
 	inc.Attempt++ // a new plan needs new action IDs
-	inc.Tried, inc.Plan, inc.Step, inc.Decision, inc.Approval = anew.Tried, nil, 0, nil, nil
+	inc.Tried, inc.Step, inc.Decision, inc.Approval = anew.Tried, 0, nil, nil
+	if len(inc.InForce()) == 0 { // else lifting goes by it
+		inc.Plan = nil
+	}
 	inc.GaveUp, inc.Escalation, inc.Outcome, inc.Against = false, "", "", ""
 	inc.Mitigations = slices.DeleteFunc(inc.Mitigations, func(m sre.Mitigation) bool { return m.Phase == sre.NotStarted })
 	return a.fire(t, inc, evAnother)

@@ -91,6 +91,11 @@ func TestTroubleBesideACureIsTakenUp(t *testing.T) {
 	if got := r.causes(); !slices.Equal(got, []string{"db", "api"}) {
 		t.Errorf("plans for %v, want one for the other cause too\n%s", got, r.story())
 	}
+	for _, rec := range r.trail.records {
+		if inc := rec.Incident; inc != nil && rec.Change == string(evAnother) && (len(inc.InForce()) == 0 || inc.Plan == nil) {
+			t.Errorf("%d levers are in force under plan %v: lifting would go by nothing", len(inc.InForce()), inc.Plan)
+		}
+	}
 	if len(r.mind.learned) == 0 || r.mind.learned[0].Outcome != sre.InconclusiveOutcome {
 		t.Errorf("learned %+v, want that nothing can be said of the first", r.mind.learned)
 	}

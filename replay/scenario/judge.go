@@ -46,7 +46,6 @@ func (s *Scenario) judge(ctx context.Context, r *Result, o Options) error {
 			}
 			was = mean(twin.meter.story, a.At, until)
 		}
-		a.Lost = was - is
 		if is < was-harmLeast {
 			a.Harmful = true
 			r.HarmfulActions++

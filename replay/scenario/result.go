@@ -47,7 +47,6 @@ type Moved struct {
 	Phase   sre.Phase      `json:"phase"`
 	Harmful bool           `json:"harmful,omitempty"`
 	False   bool           `json:"false,omitempty"`
-	Lost    float64        `json:"-"` // share of goodput that it cost over the next minute
 }
 
 // Moment is the state of the world at one tick, as its users felt it since the
