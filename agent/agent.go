@@ -113,7 +113,7 @@ func newWith(cfg Config, ports Ports, m mind) (*Agent, error) {
 	if cfg.Interval <= 0 {
 		return nil, fmt.Errorf("agent: interval %s is not positive", cfg.Interval)
 	}
-	if faults := cfg.Policy.Validate(); len(faults) > 0 {
+	if faults := mandateFaults(cfg.Policy, cfg); len(faults) > 0 {
 		return nil, faults
 	}
 	return &Agent{
@@ -128,6 +128,13 @@ func newWith(cfg Config, ports Ports, m mind) (*Agent, error) {
 		alone:      map[string]int{},
 		foresights: map[string]foresight{},
 	}, nil
+}
+
+// mandateFaults are what is wrong with a policy for an agent of the given pace.
+func mandateFaults(p gate.Policy, cfg Config) sre.Faults {
+	f := p.Validate()
+	f.Under("arbitration.pace", p.Arbitration.Pace.Validate(cfg.Interval, time.Duration(cfg.Learner.HalfLife)))
+	return f
 }
 
 // Run takes over and ticks until ctx is done or the trail cannot be written.
@@ -172,7 +179,7 @@ func (a *Agent) Reconfigure(cfg Config) {
 func (a *Agent) takeReload() {
 	select {
 	case cfg := <-a.reload:
-		if faults := cfg.Policy.Validate(); len(faults) > 0 {
+		if faults := mandateFaults(cfg.Policy, a.cfg); len(faults) > 0 {
 			a.log.Error("policy not taken over, the old one holds", "err", faults)
 			return
 		}

@@ -104,7 +104,7 @@ func TestTroubleBesideACureIsTakenUp(t *testing.T) {
 func TestAStepThatIsRefusedIsPassedOver(t *testing.T) {
 	r := newRig(t, func(r *rig) {
 		r.w.cures, r.mind.steps = 99, 3
-		r.mind.kinds = []sre.ActionKind{sre.Scale, sre.Rollback, sre.Shed}
+		r.mind.kinds, r.mind.ahead = []sre.ActionKind{sre.Scale, sre.Rollback, sre.Shed}, "a reason"
 		r.cfg.Policy.Arbitration.Structural = 1
 	})
 	r.w.sick = true

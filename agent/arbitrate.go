@@ -16,9 +16,14 @@ func (a *Agent) arbitrate(t *turn, inc *sre.Incident, held []gate.Held) sre.Reas
 	if inc.Plan == nil || inc.Order != nil {
 		return sre.Reason{}
 	}
+	next, wanted := upNext(inc)
 	c := arbiter.Case{
-		Now: t.now, Incident: inc.ID, Cause: inc.Plan.Cause,
-		Wanted: upNext(inc), Held: a.claims(held), Structural: structuralSteps(inc),
+		Now: t.now, Incident: inc.ID, Cause: inc.Plan.Cause, Tick: a.cfg.Interval,
+		Wanted: wanted, Held: a.claims(held), Structural: structuralSteps(inc),
+		Touched: a.touched(t), Services: a.fleet,
+	}
+	if len(wanted) > 0 {
+		c.Ahead, c.Cheaper = inc.Plan.Steps[next].Ahead, inc.Plan.Cheaper(next)
 	}
 	if t.snap != nil {
 		c.Graph = t.snap.Graph
@@ -26,8 +31,25 @@ func (a *Agent) arbitrate(t *turn, inc *sre.Incident, held []gate.Held) sre.Reas
 	return arbiter.Judge(a.gate.Policy().Arbitration, a.book.ledger, c)
 }
 
-// upNext are the actions, not started yet, of the first step that has some.
-func upNext(inc *sre.Incident) []sre.Action {
+// touched are the services that were acted on of late, or are about to be in this
+// tick for another incident.
+func (a *Agent) touched(t *turn) []string {
+	var out []string
+	for _, s := range a.book.applied {
+		if arbiter.Touches(s.Kind) && t.now.Sub(s.At) < arbiter.TouchedFor {
+			out = append(out, s.Target.Service)
+		}
+	}
+	for _, w := range t.wants {
+		if action := w.permit.Action(); w.purpose == sre.ToApply && arbiter.Touches(action.Kind) {
+			out = append(out, action.Target.Service)
+		}
+	}
+	return out
+}
+
+// upNext are the first step that has actions which are not started yet, and those.
+func upNext(inc *sre.Incident) (step int, actions []sre.Action) {
 	started := map[string]bool{}
 	for i := range inc.Mitigations {
 		started[inc.Mitigations[i].Action.ID] = inc.Mitigations[i].Phase != sre.NotStarted
@@ -40,10 +62,10 @@ func upNext(inc *sre.Incident) []sre.Action {
 			}
 		}
 		if len(out) > 0 {
-			return out
+			return i, out
 		}
 	}
-	return nil
+	return 0, nil
 }
 
 // structuralSteps counts the steps with a structural action that an incident has

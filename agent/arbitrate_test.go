@@ -1,8 +1,12 @@
 package agent
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/prometheus/common/model"
 
 	"github.com/sreagent/sreagent/agent/arbiter"
 	"github.com/sreagent/sreagent/sre"
@@ -31,5 +35,49 @@ func TestAForeignWriteFreezesTheKnobAndSurvivesARestart(t *testing.T) {
 	}
 	if _, again, still := twin.a.book.ledger.Frozen(p, knob, r.at); !still || !again.Equal(until) {
 		t.Errorf("after a restart frozen %t until %s, was %s", still, again, until)
+	}
+}
+
+// A runbook that takes the dear cure first and does not say why gets a person's
+// look; one that takes the cheap one first, or says why, does not.
+func TestADearCureGoesFirstOnlyForAReason(t *testing.T) {
+	for name, c := range map[string]struct {
+		kinds []sre.ActionKind
+		ahead string
+		want  sre.State
+	}{
+		"dear first":           {[]sre.ActionKind{sre.Scale, sre.Shed}, "", sre.AwaitingApproval},
+		"dear first, and why":  {[]sre.ActionKind{sre.Scale, sre.Shed}, "replicas were lost", sre.Verifying},
+		"cheap first":          {[]sre.ActionKind{sre.Shed, sre.Scale}, "", sre.Verifying},
+		"the cheap one is had": {[]sre.ActionKind{sre.Shed, sre.Scale, sre.Shed}, "", sre.Verifying},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, func(r *rig) { r.mind.kinds, r.mind.steps, r.mind.ahead = c.kinds, len(c.kinds), c.ahead })
+			r.w.sick = true
+			inc := r.until(c.want)
+			if c.want == sre.Verifying {
+				return
+			}
+			d := inc.Decision
+			why := slices.IndexFunc(d.Reasons, func(r sre.Reason) bool { return r.Guard == "arbitration" })
+			if why < 0 || !strings.Contains(d.Reasons[why].Text, "scale on fake/web goes before shed on fake/web") {
+				t.Errorf("reasons %+v", d.Reasons)
+			}
+		})
+	}
+}
+
+// The same lever is not set again before what it did can show, whoever plans.
+func TestAKnobIsNotSetAgainBeforeItsTime(t *testing.T) {
+	r := newRig(t, func(r *rig) {
+		r.mind.kinds, r.mind.steps, r.w.cures = []sre.ActionKind{sre.Scale, sre.Scale}, 2, 99
+		p := &r.cfg.Policy.Arbitration
+		p.Structural, p.Pace = 9, arbiter.Pace{Timeouts: model.Duration(6 * time.Second), Capacity: model.Duration(30 * time.Second)}
+	})
+	r.w.sick = true
+	r.until(sre.Verifying)
+	r.run(60)
+	if n := r.intents(sre.ToApply); n != 2 || !strings.Contains(r.story(), "scale on fake/web was set 10s ago") {
+		t.Errorf("%d levers were set:\n%s", n, r.story())
 	}
 }

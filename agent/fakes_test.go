@@ -149,6 +149,7 @@ type fakeMind struct {
 	kind       sre.ActionKind // of every action, where set
 	params     sre.Params
 	kinds      []sre.ActionKind // of the steps, where set
+	ahead      string           // why each step goes before cheaper ones
 	why        string           // no runbook fits, where set
 	passed     []sre.Rejection  // beside a plan
 }
@@ -235,7 +236,7 @@ func (m *fakeMind) Match(f runbooks.Facts) (*sre.Plan, []sre.Rejection) {
 	}
 	for i := range m.steps {
 		p.Steps = append(p.Steps, sre.Step{
-			Name: "step " + string(kinds[i]), Reversible: true, OnFail: sre.NextStep, Lease: m.lease,
+			Name: "step " + string(kinds[i]), Reversible: true, OnFail: sre.NextStep, Lease: m.lease, Ahead: m.ahead,
 			Verify: sre.Check{Expr: "well", Within: 10 * time.Second, HeldFor: 3 * time.Second},
 			Actions: []sre.Action{
 				fakeAction(f, i, 0, kinds[i], "web"),
@@ -401,6 +402,7 @@ func newRig(t testing.TB, change ...func(*rig)) *rig {
 	policy := gate.DefaultPolicy()
 	policy.Mode = sre.Act
 	policy.InForce = sre.Limit{Percent: 100, Number: 10}
+	policy.Arbitration.Touched = policy.InForce
 	r := &rig{
 		t: t, w: w, lever: w.lever, trail: &memory{}, desk: &person{}, pager: &pages{},
 		mind: &fakeMind{w: w, cause: "db", steps: 2, lease: 5 * time.Minute, confidence: sre.Confidence{P: 0.9, Lower: 0.8, Basis: "9 of 10"}},

@@ -54,6 +54,7 @@ type stepPart struct {
 	Verify  verifyPart   `yaml:"verify"`
 	Lease   durationText `yaml:"lease"`
 	OnFail  string       `yaml:"on_fail"`
+	Ahead   string       `yaml:"ahead"`
 	Choose  []branchPart `yaml:"choose"`
 }
 

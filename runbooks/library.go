@@ -90,6 +90,7 @@ type step struct {
 	verify  sre.Check
 	lease   time.Duration
 	onFail  sre.OnFail
+	ahead   string // why it goes before cheaper cures
 }
 
 type action struct {

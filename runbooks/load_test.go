@@ -93,7 +93,7 @@ var badFiles = []struct{ name, want string }{
 	{"undo_none_low_risk", `f.yaml:23:17: undo is none in a runbook of low risk; allowed: risk: high where something cannot be taken back`},
 	{"undo_word", `f.yaml:23:17: undo is "never"; allowed: restore, none`},
 	{"unknown_field", `f.yaml:12:3: unknown field "risks" in spec; allowed: priority, match, risk, steps, hold, lift_gap, relapse, escalate`},
-	{"unknown_nested_field", `f.yaml:34:7: unknown field "onfail" in steps item; allowed: name, when, actions, verify, lease, on_fail, choose`},
+	{"unknown_nested_field", `f.yaml:34:7: unknown field "onfail" in steps item; allowed: name, when, actions, verify, lease, on_fail, ahead, choose`},
 	{"verify_expr_missing", `f.yaml:42:7: verify.expr is missing; allowed: a condition that says that the step helped`},
 	{"verify_missing", `f.yaml:35:7: verify.expr is missing; allowed: a condition that says that the step helped
 f.yaml:35:7: verify.within is missing; allowed: a duration such as 45s or 2m30s`},

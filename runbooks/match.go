@@ -112,7 +112,7 @@ func (l *Library) plan(rb *runbook, s *scene) (*sre.Plan, string) {
 func (l *Library) concrete(st *step, index int, s *scene) (sre.Step, string) {
 	made := sre.Step{
 		Name: st.name, Before: sre.Check{Expr: st.when}, Verify: st.verify,
-		Lease: st.lease, OnFail: st.onFail, Reversible: true,
+		Lease: st.lease, OnFail: st.onFail, Reversible: true, Ahead: st.ahead,
 	}
 	for _, a := range st.actions {
 		targets, spec, reason := s.targets(a)

@@ -95,45 +95,40 @@ func kindOf(caps []sre.Capability, a action) (sre.KindSpec, bool) {
 	return c.Kind(a.kind)
 }
 
-// rung is where a kind stands in the order of cures: first what only takes away
-// work that nobody needs, last what loses what a service holds (the escalating
-// order of mitigations for metastable failures).
-func rung(k sre.ActionKind) int {
-	switch k {
-	case sre.RetryBudget, sre.QueueBound, sre.Breaker, sre.Timeout:
-		return 0
-	case sre.Shed:
-		return 1
-	case sre.KillSwitch:
-		return 2
-	case sre.Rollback:
-		return 3
-	case sre.Scale, sre.TrafficShift, sre.Drain:
-		return 4
-	case sre.Restart:
-		return 5
-	}
-	return 0
-}
-
-// ladder is the order of cures in words.
-const ladder = "retries and bounds, then shedding, features, the change, capacity, restarts"
+// ladder is the order of cures in words, that of sre.ActionKind.Rung.
+const ladder = "retries and bounds, then shedding, features, the change, capacity, other places, restarts"
 
 // paths follows each way through a runbook.
 func (p *proof) paths(rb *runbook) {
 	for _, way := range ways(rb.flow) {
-		highest, before := -1, sre.ActionKind("")
 		for i, st := range way {
 			p.lease(st, way[i:], rb)
-			for _, a := range st.actions {
-				if rung(a.kind) < highest {
-					p.add(Doubtful, "order", a.at.field("kind"), fmt.Sprintf("%s comes after %s", a.kind, before), ladder)
+			p.order(st, way[:i+1], way[i+1:])
+		}
+	}
+}
+
+// order finds a step that goes before a cheaper cure which the same way has at
+// hand, and does not say why. The agent asks before it takes such a step.
+func (p *proof) order(st *step, until, rest []*step) {
+	if st.ahead != "" {
+		return
+	}
+	tried := map[sre.ActionKind]bool{}
+	for _, s := range until {
+		for _, a := range s.actions {
+			tried[a.kind] = true
+		}
+	}
+	for _, dear := range st.actions {
+		for _, s := range rest {
+			for _, a := range s.actions {
+				if tried[a.kind] || a.kind.Rung() >= dear.kind.Rung() {
+					continue
 				}
-			}
-			for _, a := range st.actions {
-				if rung(a.kind) > highest {
-					highest, before = rung(a.kind), a.kind
-				}
+				p.add(Doubtful, "order", dear.at.field("kind"), fmt.Sprintf("%s goes before %s of step %q, and the step does not say why: the agent will ask first", dear.kind, a.kind, s.name),
+					ladder+"; or ahead: why this one goes first")
+				return
 			}
 		}
 	}
@@ -196,12 +191,13 @@ func tooSoon(k sre.ActionKind) time.Duration {
 	return 0
 }
 
-// pace finds what is judged or taken back before it can have worked.
+// pace finds what is judged or taken back before it can have worked. A step that
+// is kept when its check fails is judged by the fastest of what it does.
 func (p *proof) pace(rb *runbook) {
 	for st := range rb.every() {
 		for _, a := range st.actions {
 			least := tooSoon(a.kind)
-			if st.verify.Within < least {
+			if st.verify.Within < least && (st.onFail == sre.UndoAndEscalate || !slices.ContainsFunc(st.actions, func(b action) bool { return tooSoon(b.kind) <= st.verify.Within })) {
 				p.add(Doubtful, "pace", st.at.field("verify").field("within"), fmt.Sprintf("%s is judged after %s", a.kind, model.Duration(st.verify.Within)),
 					fmt.Sprintf("at least %s, a fifth of the time in which it moves", model.Duration(least)))
 			}

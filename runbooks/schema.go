@@ -154,6 +154,7 @@ var fieldHelp = map[string]string{
 	"step.verify.held_for":  "how long it must then go on holding",
 	"step.lease":            "longest total time in force; longer than within and held_for together",
 	"step.on_fail":          "undo: take every step back and call a human; next: keep this and go on; escalate: keep all until the leases end and call a human",
+	"step.ahead":            "why it goes before cheaper cures of later steps; without a word the agent asks first",
 	"step.choose":           "branches, of which the first that fits is taken when the plan is made",
 	"branch.when":           "CEL condition of the branch",
 	"branch.otherwise":      "true: takes what no branch before does; last",

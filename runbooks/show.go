@@ -82,6 +82,9 @@ func showStep(b *strings.Builder, st *step, indent string) {
 		fmt.Fprintf(b, " and for %s on", model.Duration(st.verify.HeldFor))
 	}
 	fmt.Fprintf(b, "; else %s.\n", failWords(st.onFail))
+	if st.ahead != "" {
+		fmt.Fprintf(b, "%s* It goes before cheaper cures, because: %s.\n", indent, strings.TrimSuffix(st.ahead, "."))
+	}
 	fmt.Fprintf(b, "%s* In force for at most %s.\n", indent, model.Duration(st.lease))
 }
 

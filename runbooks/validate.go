@@ -125,7 +125,7 @@ func (v *validator) mechanisms(words []string, c cursor) []sre.Mechanism {
 }
 
 func (v *validator) step(s stepPart, c cursor) step {
-	st := step{at: c, name: s.Name, when: strings.TrimSpace(s.When)}
+	st := step{at: c, name: s.Name, when: strings.TrimSpace(s.When), ahead: strings.TrimSpace(s.Ahead)}
 	v.needed(c.field("name"), "step name", s.Name, "a text that no other step has")
 	v.condition(c.field("when"), st.when, false)
 	if len(s.Actions) == 0 {

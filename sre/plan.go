@@ -31,6 +31,7 @@ type Step struct {
 	Lease      time.Duration `json:"lease"`   // longest total time in force
 	OnFail     OnFail        `json:"on_fail"` // when Verify does not come true
 	Reversible bool          `json:"reversible"`
+	Ahead      string        `json:"ahead,omitempty"` // why it goes before cheaper cures
 }
 
 // OnFail says what follows a step that did not help.
@@ -75,6 +76,29 @@ type Plan struct {
 	// where the trouble is not over; 0 for never.
 	CallAfter time.Duration `json:"call_after,omitempty"`
 	CallText  string        `json:"call_text,omitempty"`
+}
+
+// Cheaper returns the actions of steps after the given one whose kind stands lower
+// in the order of cures than some action of it, and was in no step up to it.
+func (p *Plan) Cheaper(step int) []Action {
+	highest, tried := 0, map[ActionKind]bool{}
+	for i, s := range p.Steps[:step+1] {
+		for _, a := range s.Actions {
+			tried[a.Kind] = true
+			if i == step {
+				highest = max(highest, a.Kind.Rung())
+			}
+		}
+	}
+	var out []Action
+	for _, s := range p.Steps[step+1:] {
+		for _, a := range s.Actions {
+			if !tried[a.Kind] && a.Kind.Rung() < highest {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
 }
 
 // Rejection is an alternative that was considered and why it was not taken.

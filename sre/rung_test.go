@@ -1,6 +1,9 @@
 package sre
 
-import "testing"
+import (
+	"fmt"
+	"testing"
+)
 
 func TestTheOrderOfCures(t *testing.T) {
 	order := []ActionKind{RetryBudget, Shed, KillSwitch, Rollback, Scale, TrafficShift, Restart}
@@ -16,5 +19,25 @@ func TestTheOrderOfCures(t *testing.T) {
 	}
 	if ActionKind("new").Rung() != 7 {
 		t.Error("a kind that nobody knows is not the last")
+	}
+}
+
+func TestCheaperIsWhatLaterStepsHaveAndNobodyTried(t *testing.T) {
+	step := func(kinds ...ActionKind) Step {
+		var s Step
+		for _, k := range kinds {
+			s.Actions = append(s.Actions, Action{Kind: k})
+		}
+		return s
+	}
+	p := &Plan{Steps: []Step{step(QueueBound), step(Scale, QueueBound), step(Shed, QueueBound, RetryBudget, Restart), step(Rollback)}}
+	for i, want := range []string{"[]", "[shed retry_budget rollback]", "[rollback]", "[]"} {
+		kinds := []ActionKind{}
+		for _, a := range p.Cheaper(i) {
+			kinds = append(kinds, a.Kind)
+		}
+		if got := fmt.Sprint(kinds); got != want {
+			t.Errorf("step %d: %s, want %s", i, got, want)
+		}
 	}
 }

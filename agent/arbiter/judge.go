@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/common/model"
+
 	"github.com/sreagent/sreagent/sre"
 )
 
@@ -24,13 +26,18 @@ type Case struct {
 	Wanted     []sre.Action // of the step that would start next
 	Held       []Claim      // by all incidents
 	Structural int          // structural steps that this incident has already seen
-	Graph      *sre.Graph   // nil: paths cannot be judged
+	Cheaper    []sre.Action // cures of later steps that have not been tried, and are cheaper
+	Ahead      string       // why the runbook puts the step before those; empty where it does not say
+	Tick       time.Duration
+	Touched    []string   // services that the agent acted on of late, over all incidents
+	Services   int        // size of the fleet
+	Graph      *sre.Graph // nil: paths cannot be judged
 }
 
 // Judge says the most that arbitration allows. The first rule that speaks
 // against the case gives the reason.
 func Judge(p Policy, l *Ledger, c Case) sre.Reason {
-	for _, rule := range []func(Policy, *Ledger, Case) (sre.Reason, bool){frozen, ineffective, samePath, structural, concurrent} {
+	for _, rule := range []func(Policy, *Ledger, Case) (sre.Reason, bool){frozen, tooSoon, ineffective, samePath, outOfOrder, structural, touched, concurrent} {
 		if r, against := rule(p, l, c); against {
 			return r
 		}
@@ -109,6 +116,28 @@ func inSeries(g *sre.Graph, x, y sre.Target) bool {
 	return slices.Contains(g.Upstream(i), j) || slices.Contains(g.Upstream(j), i)
 }
 
+// outOfOrder keeps a dearer cure from going before a cheaper one that the same
+// plan has at hand, unless the runbook says why.
+func outOfOrder(_ Policy, _ *Ledger, c Case) (sre.Reason, bool) {
+	if c.Ahead != "" {
+		return sre.Reason{}, false
+	}
+	for _, a := range c.Wanted {
+		for _, cheaper := range c.Cheaper {
+			if cheaper.Kind.Rung() >= a.Kind.Rung() {
+				continue
+			}
+			return sre.Reason{
+				Allows: sre.Ask,
+				Text: fmt.Sprintf("%s on %s goes before %s on %s, which is tried first where a runbook does not say why not",
+					a.Kind, a.Target, cheaper.Kind, cheaper.Target),
+				Change: "a person says yes, or the runbook's step says why in `ahead`",
+			}, true
+		}
+	}
+	return sre.Reason{}, false
+}
+
 func structural(p Policy, _ *Ledger, c Case) (sre.Reason, bool) {
 	for _, a := range c.Wanted {
 		if a.Kind.Structural() && c.Structural >= p.Structural {
@@ -120,6 +149,38 @@ func structural(p Policy, _ *Ledger, c Case) (sre.Reason, bool) {
 		}
 	}
 	return sre.Reason{}, false
+}
+
+// TouchedFor is how far back Touched looks.
+const TouchedFor = 10 * time.Minute
+
+// Touches reports whether a kind takes something from users or changes what
+// runs. Bounds and budgets on the spot do not: they may be armed all over a fleet.
+func Touches(k sre.ActionKind) bool { return k.Rung() > 1 }
+
+// touched bounds how fast the agent spreads over a fleet. Services that it acts
+// on already are not counted anew.
+func touched(p Policy, _ *Ledger, c Case) (sre.Reason, bool) {
+	services := map[string]bool{}
+	for _, s := range c.Touched {
+		services[s] = true
+	}
+	before := len(services)
+	for _, a := range c.Wanted {
+		if Touches(a.Kind) {
+			services[a.Target.Service] = true
+		}
+	}
+	allowed := p.Touched.Of(c.Services)
+	if len(services) == before || len(services) <= allowed {
+		return sre.Reason{}, false
+	}
+	return sre.Reason{
+		Allows: sre.Ask,
+		Text: fmt.Sprintf("%d services would have been acted on within %s; %d of %d are allowed",
+			len(services), model.Duration(TouchedFor), allowed, c.Services),
+		Change: "a person says yes, or ten minutes pass with fewer",
+	}, true
 }
 
 // concurrent bounds what starts, not what goes on: to stop a cure half-way leaves

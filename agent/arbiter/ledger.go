@@ -37,13 +37,14 @@ type Ledger struct {
 	failed  map[Cure][]time.Time // oldest first
 	moves   map[Knob][]move      // of the agent's, oldest first
 	swings  map[Knob][]time.Time // when a knob was found to swing, oldest first
+	set     map[Knob]time.Time   // when the agent last set it to help; taking back is not setting
 }
 
 // NewLedger returns an empty ledger.
 func NewLedger() *Ledger {
 	return &Ledger{
 		foreign: map[Knob]Foreign{}, failed: map[Cure][]time.Time{},
-		moves: map[Knob][]move{}, swings: map[Knob][]time.Time{},
+		moves: map[Knob][]move{}, swings: map[Knob][]time.Time{}, set: map[Knob]time.Time{},
 	}
 }
 

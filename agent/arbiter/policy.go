@@ -25,6 +25,11 @@ type Policy struct {
 	// Concurrent bounds the steps in force at once, over all incidents; a step on many
 	// services is one.
 	Concurrent int `yaml:"concurrent"`
+	// Touched bounds the services that the agent has acted on within ten minutes,
+	// over all incidents, by more than bounds and budgets on the spot.
+	Touched sre.Limit `yaml:"touched"`
+	// Pace keeps the agent's own loops apart.
+	Pace Pace `yaml:"pace"`
 	// Turns is how often a knob that the agent moves may change direction within
 	// twelve ticks before it is taken to swing.
 	Turns int `yaml:"turns"`
@@ -38,7 +43,7 @@ type Policy struct {
 func DefaultPolicy() Policy {
 	return Policy{
 		Freeze: model.Duration(30 * time.Minute), Ineffective: 2, Window: model.Duration(24 * time.Hour),
-		Structural: 1, Concurrent: 3, Turns: 3, Crossings: 4,
+		Structural: 1, Concurrent: 3, Touched: sre.Limit{Percent: 10, Number: 10}, Turns: 3, Crossings: 4,
 	}
 }
 

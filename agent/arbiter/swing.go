@@ -33,6 +33,12 @@ func (l *Ledger) Moved(k Knob, to sre.Params, at time.Time) {
 	l.moves[k] = slices.Clone(moves[max(0, len(moves)-keptMoves):])
 }
 
+// Set notes that the agent has set a knob to help.
+func (l *Ledger) Set(k Knob, to sre.Params, at time.Time) {
+	l.Moved(k, to, at)
+	l.set[k] = at
+}
+
 // Turns counts how often the agent's moves of a knob changed direction after an
 // instant, in the setting that did so most.
 func (l *Ledger) Turns(k Knob, after time.Time) int {

@@ -109,6 +109,7 @@ func (p Policy) Validate() sre.Faults {
 	positive("approval_timeout", p.ApprovalTimeout)
 	f.Under("in_force", limitFaults(p.InForce))
 	f.Under("blast_radius", limitFaults(p.BlastRadius))
+	f.Under("arbitration.touched", limitFaults(p.Arbitration.Touched))
 	if p.ActionsPerHour < 0 {
 		f.Add("actions_per_hour", fmt.Sprintf("%d is negative", p.ActionsPerHour), "0 or more")
 	}

@@ -145,6 +145,7 @@ func (c config) validate() sre.Faults {
 		f.Add("runbooks", "no runbooks at all", "shipped: true, or a dir")
 	}
 	f.Under("policy", c.Policy.Policy.Validate())
+	f.Under("policy.arbitration.pace", c.Policy.Arbitration.Pace.Validate(time.Duration(c.Interval), time.Duration(c.Runbooks.Confidence.HalfLife)))
 	f.Under("policy.timing", c.Policy.Timing.validate())
 	f.Under("remediators", c.Remediators.Validate())
 	f.Under("plugins", c.validatePlugins())

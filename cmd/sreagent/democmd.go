@@ -37,6 +37,7 @@ policy:
   mode: act
   evidence_max_age: 15s
   in_force: {percent: 60, number: 5}
+  arbitration: {touched: {percent: 60, number: 5}}
   timing: {suspect_for: 2s, subside_after: 20s, close_after: 10s, escalated_for: 10m, lever_timeout: 800ms}
 remediators:
   state_dir: levers

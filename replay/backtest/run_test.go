@@ -78,6 +78,7 @@ func show(t testing.TB, id string, after time.Duration) Recording {
 	config.Policy.Thresholds.ActLow, config.Policy.Thresholds.ActMedium = .5, .5
 	config.Policy.BlastRadius = sre.Limit{Percent: 100, Number: 10}
 	config.Policy.InForce = sre.Limit{Percent: 100, Number: 10}
+	config.Policy.Arbitration.Touched = config.Policy.InForce
 	return Recording{ID: id, Open: func(context.Context) (*Session, error) {
 		breaks := begin.Add(after)
 		return &Session{

@@ -63,6 +63,7 @@ func Mandate() gate.Policy {
 	p.Thresholds = gate.Thresholds{Ask: 0.05, ActLow: 0.1, ActMedium: 0.1}
 	p.BlastRadius = sre.Limit{Percent: 100, Number: maxServices}
 	p.InForce = sre.Limit{Percent: 100, Number: 50}
+	p.Arbitration.Touched = p.InForce
 	p.ActionsPerHour = 100
 	p.ApprovalTimeout = model.Duration(15 * time.Minute)
 	return p
