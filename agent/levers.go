@@ -142,11 +142,12 @@ func gone(s sre.TargetState) (sre.Phase, string) {
 // result notes what is known of a lever and moves the mitigation.
 func (a *Agent) result(t *turn, inc *sre.Incident, m *sre.Mitigation, r sre.ResultRecord) {
 	arrived := r.Phase == sre.InEffect && m.Phase != sre.InEffect
-	if a.book.overwritten(m, r, t.now) {
+	if f, theirs := a.book.overwritten(m, r, t.now); theirs {
 		r.Err += fmt.Sprintf(" (before %v, ours %v, theirs %v); it is left alone for %s",
-			m.Before, m.Action.Params, r.State.Current, time.Duration(a.gate.Policy().Arbitration.Freeze))
+			f.Old, f.Ours, f.Theirs, time.Duration(a.gate.Policy().Arbitration.Freeze))
 		a.meter.foreign.WithLabelValues(string(m.Action.Kind)).Inc()
 	}
+	a.book.stayed(m, r, t.now)
 	settle(inc, m, r, t.now)
 	a.note(t, sre.Record{Kind: sre.RecordResult, IncidentID: inc.ID, Result: &r})
 	a.meter.action(m.Action.Kind, r)
@@ -260,6 +261,9 @@ func (a *Agent) mayGoOn(t *turn, w want, f executor.Found) bool {
 		a.result(t, w.inc, m, r)
 		a.remember(t, w.inc, "adopt") // no intent carries its permit and its undo
 		return false
+	case a.seized(t, w, f.State):
+		r.State.Foreign = true
+		r.Phase, r.Err = gone(r.State)
 	case f.State.Foreign && f.State.Owner != "" && find(w.inc, f.State.Owner) == nil:
 		r.Phase, r.Code, r.Err = sre.Failed, sre.CodeRefused, "the lever is held by "+f.State.Owner
 	default:
@@ -270,10 +274,11 @@ func (a *Agent) mayGoOn(t *turn, w want, f executor.Found) bool {
 	return false
 }
 
-// stillAfloat does not take an apply for failed while the one that an earlier run
-// sent may arrive yet: only an undo fences that off.
+// stillAfloat does not take an apply for failed, nor a lever for somebody else's,
+// while the one that an earlier run sent may arrive yet: only an undo fences that
+// off.
 func stillAfloat(r sre.ResultRecord, adrift bool) sre.ResultRecord {
-	if adrift && r.Phase == sre.Failed {
+	if adrift && (r.Phase == sre.Failed || r.Phase == sre.Released && r.Purpose == sre.ToApply) {
 		r.Phase = sre.Intended
 	}
 	return r
