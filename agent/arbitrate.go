@@ -87,21 +87,27 @@ func (b *book) overwritten(m *sre.Mitigation, r sre.ResultRecord, at time.Time) 
 		return arbiter.Foreign{}, false
 	}
 	knob := arbiter.KnobOf(m.Action)
-	f := arbiter.Foreign{At: at, By: r.State.Owner, Old: m.Before, Ours: m.Action.Params, Theirs: r.State.Current}
+	f := arbiter.Foreign{At: at, By: stranger(m, r.State), Old: m.Before, Ours: m.Action.Params, Theirs: r.State.Current}
 	if m.Phase == sre.NotStarted { // found before anything was sent: what an earlier action left there is what they moved
 		f.Old, f.Ours, _ = b.ledger.Strange(knob, r.State.Current, time.Time{})
-	} else if b.ours(r.State.Owner) {
+	} else if b.ours(f.By) {
 		return arbiter.Foreign{}, false
 	}
 	b.ledger.Overwritten(knob, f)
 	return f, true
 }
 
+// stranger names who has moved the lever of a mitigation; empty where the lever
+// only knows whose lease was broken: the mitigation's own.
+func stranger(m *sre.Mitigation, s sre.TargetState) string {
+	if s.Owner == m.Action.ID {
+		return ""
+	}
+	return s.Owner
+}
+
 // ours reports whether the last writer of a lever is an action of the agent's.
 func (b *book) ours(owner string) bool {
-	if owner == "" {
-		return false
-	}
 	for _, inc := range b.incidents {
 		if find(inc, owner) != nil {
 			return true

@@ -18,7 +18,7 @@ import (
 // that does not follow the last one is refused, with all that come with it.
 type fenced struct {
 	*memory
-	k             *knobs
+	durable       func(rs []sre.Record)
 	before, after func(rs []sre.Record) // what happens around an append that has intents
 }
 
@@ -33,7 +33,7 @@ func (f *fenced) Append(ctx context.Context, rs []sre.Record) error {
 	if err := f.memory.Append(ctx, rs); err != nil {
 		return err
 	}
-	f.k.permit(rs)
+	f.durable(rs)
 	if intents && f.after != nil {
 		f.after(rs)
 	}
@@ -75,7 +75,7 @@ func newRelay(rt *rapid.T, tb testing.TB) *relay {
 		g.mind.lease, g.w.cures, g.w.sticky, g.w.sick = machineLease, 2, false, true
 		g.w.held = func() int { return len(r.k.ours()) }
 	})
-	r.trail = &fenced{memory: r.rig.trail, k: r.k}
+	r.trail = &fenced{memory: r.rig.trail, durable: r.k.permit}
 	around := func([]sre.Record) {
 		if len(r.under) == 1 && !r.lost[r.under[0]] && rapid.IntRange(0, 5).Draw(rt, "taken over within a tick") == 5 {
 			r.join()
