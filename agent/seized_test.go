@@ -120,3 +120,27 @@ func TestAPersonsYesReplacesTheSettingThatItWasShown(t *testing.T) {
 		t.Errorf("%d applies in all\n%s", n, r.story())
 	}
 }
+
+// What an earlier run sent may arrive yet, over what somebody has set since: it is
+// fenced off by an undo, and not left to them as it is.
+func TestWhatIsOnItsWayIsFencedOffAlsoWhereSomebodyHasSetTheKnob(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.lever.apply = func(sre.Action) error { return errCut } })
+	r.w.sick = true
+	r.until(sre.Acting)
+	r.start()
+	r.lever.beneath, r.lever.apply = reads(sre.TargetState{Current: sre.Params{"ratio": 5.0}}), nil
+	r.run(10)
+	fenced, web := false, r.sent()[0].ID
+	for _, rec := range r.trail.records {
+		if rec.Intent == nil || rec.Intent.Action.ID != web || rec.Intent.Epoch != r.a.epoch {
+			continue
+		}
+		if rec.Intent.Permit.Purpose == sre.ToApply {
+			t.Errorf("it was applied over what somebody had set\n%s", r.story())
+		}
+		fenced = fenced || rec.Intent.Permit.Purpose == sre.ToRevert
+	}
+	if !fenced {
+		t.Errorf("it was not fenced off\n%s", r.story())
+	}
+}
