@@ -68,7 +68,8 @@ type Agent struct {
 	blind     time.Time // since when no snapshot could be trusted; zero while seeing
 	warm      float64
 	started   bool
-	warmed    bool // the past was read, or could not be
+	halted    error // why the trail took no more from this agent: it is over
+	warmed    bool  // the past was read, or could not be
 	seen      sre.SourceHealth
 	fleet     int
 	changes   []sre.Change // of late, oldest first

@@ -102,21 +102,72 @@ func (a *Agent) claims(held []gate.Held) []arbiter.Claim {
 	return out
 }
 
-// overwritten notes a knob that somebody else has moved. What another action of
-// the agent's took over is not foreign. It reports whether it was.
-func (b *book) overwritten(m *sre.Mitigation, r sre.ResultRecord, at time.Time) bool {
+// overwritten notes a knob that somebody else has moved, and returns what was
+// noted. What another action of the agent's took over is not foreign.
+func (b *book) overwritten(m *sre.Mitigation, r sre.ResultRecord, at time.Time) (arbiter.Foreign, bool) {
 	if r.Phase != sre.Released || !r.State.Foreign {
-		return false
+		return arbiter.Foreign{}, false
 	}
+	knob := arbiter.KnobOf(m.Action)
+	f := arbiter.Foreign{At: at, By: stranger(m, r.State), Old: m.Before, Ours: m.Action.Params, Theirs: r.State.Current}
+	if m.Phase == sre.NotStarted { // found before anything was sent: what an earlier action left there is what they moved
+		f.Old, f.Ours, _ = b.ledger.Strange(knob, r.State.Current, time.Time{})
+	} else if b.ours(f.By) {
+		return arbiter.Foreign{}, false
+	}
+	b.ledger.Overwritten(knob, f)
+	return f, true
+}
+
+// stranger names who has moved the lever of a mitigation; empty where the lever
+// only knows whose lease was broken: the mitigation's own.
+func stranger(m *sre.Mitigation, s sre.TargetState) string {
+	if s.Owner == m.Action.ID {
+		return ""
+	}
+	return s.Owner
+}
+
+// ours reports whether the last writer of a lever is an action of the agent's.
+func (b *book) ours(owner string) bool {
 	for _, inc := range b.incidents {
-		if r.State.Owner != "" && find(inc, r.State.Owner) != nil {
-			return false
+		if find(inc, owner) != nil {
+			return true
 		}
 	}
-	b.ledger.Overwritten(arbiter.KnobOf(m.Action), arbiter.Foreign{
-		At: at, By: r.State.Owner, Old: m.Before, Ours: m.Action.Params, Theirs: r.State.Current,
-	})
-	return true
+	return false
+}
+
+// seized reports whether somebody else has set a knob since the agent last moved
+// it, as found just before an apply. A setting that goes back to its default by
+// itself is nobody's; a person who was shown the setting and said yes, or who
+// gave an order, goes before it.
+func (a *Agent) seized(t *turn, w want, s sre.TargetState) bool {
+	action, shown := w.permit.Action(), find(w.inc, w.action).Before
+	found := s.Current
+	switch {
+	case w.purpose != sre.ToApply || w.inc.Order != nil || action.Kind == sre.Restart: // a restart sets nothing
+		return false
+	case w.permit.Person() != "" && shown != nil && shown.Near(found) && found.Near(shown):
+		return false
+	case !s.Foreign && a.book.ours(s.Owner):
+		return false
+	case !s.Foreign && s.Owner == "" && len(s.Default) > 0:
+		found = s.Default
+	}
+	since := t.now.Add(-relapseWithin)
+	if w.inc.OpenedAt.Before(since) {
+		since = w.inc.OpenedAt
+	}
+	_, _, strange := a.book.ledger.Strange(arbiter.KnobOf(action), found, since)
+	return strange
+}
+
+// stayed takes a move back that a lever is known not to have made.
+func (b *book) stayed(m *sre.Mitigation, r sre.ResultRecord, at time.Time) {
+	if !r.Probed && (r.Code == sre.CodeInvalid || r.Code == sre.CodeRefused || r.Code == sre.CodeFailed) {
+		b.ledger.Stayed(arbiter.KnobOf(m.Action), at)
+	}
 }
 
 // came notes for the ledger what the actions of a plan came to.

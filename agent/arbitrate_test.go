@@ -81,3 +81,23 @@ func TestAKnobIsNotSetAgainBeforeItsTime(t *testing.T) {
 		t.Errorf("%d levers were set:\n%s", n, r.story())
 	}
 }
+
+// A lever that keeps a record of the agent's lease says that it was broken, and
+// under whose name it was held: the agent's own.
+func TestALeaseThatIsBrokenUnderTheAgentsOwnNameIsAForeignWriteToo(t *testing.T) {
+	r := newRig(t)
+	r.w.sick = true
+	inc := r.until(sre.Verifying)
+	m := inc.Mitigations[0]
+	delete(r.lever.effects, m.Action.ID)
+	r.lever.beneath = reads(sre.TargetState{Foreign: true, Owner: m.Action.ID, Current: sre.Params{"ratio": 7.0}})
+	r.desk.queue = []sre.Input{undo(inc.ID)}
+	inc = r.until(sre.Escalated)
+	f, _, frozen := r.a.book.ledger.Frozen(r.a.gate.Policy().Arbitration, arbiter.KnobOf(m.Action), r.at)
+	if !frozen || f.By != "" || f.Theirs["ratio"] != 7.0 {
+		t.Fatalf("frozen %t: %+v", frozen, f)
+	}
+	if n, _ := notice(inc); !strings.Contains(n.Text, "somebody else moved the lever (before") {
+		t.Errorf("the notice says %s", n.Text)
+	}
+}

@@ -203,7 +203,12 @@ func (b *book) intend(r sre.Record) error {
 	}
 	switch r.Intent.Permit.Purpose {
 	case sre.ToApply:
-		b.ledger.Set(arbiter.KnobOf(m.Action), r.Intent.Action.Params, r.At)
+		found := r.Intent.Before
+		if superseded(inc, m.Action) != nil {
+			found = nil
+		}
+		b.ledger.Took(arbiter.KnobOf(m.Action), found, r.Intent.Action.Params, r.At)
+		b.ledger.Set(arbiter.KnobOf(m.Action), r.At)
 		m.Phase, m.Before, m.Permit, m.Epoch, m.Expires = sre.Intended, r.Intent.Before, r.Intent.Permit, r.Intent.Epoch, r.Intent.Expires
 		m.RenewTill = r.At.Add(lease(inc, m))
 		b.applied = append(b.applied, gate.Started{At: r.At, Kind: m.Action.Kind, Target: m.Action.Target})
@@ -211,7 +216,8 @@ func (b *book) intend(r sre.Record) error {
 		m.Epoch, m.Expires = r.Intent.Epoch, r.Intent.Expires
 		m.Control = cmp.Or(r.Intent.Control, m.Control)
 	case sre.ToAdjust:
-		b.ledger.Set(arbiter.KnobOf(m.Action), r.Intent.Action.Params, r.At)
+		b.ledger.Moved(arbiter.KnobOf(m.Action), r.Intent.Action.Params, r.At)
+		b.ledger.Set(arbiter.KnobOf(m.Action), r.At)
 		m.Epoch, m.Expires, m.Moving = r.Intent.Epoch, r.Intent.Expires, r.Intent.Action.Params
 		m.Control = cmp.Or(r.Intent.Control, m.Control)
 	case sre.ToRevert:
@@ -228,6 +234,7 @@ func (b *book) result(r sre.Record) {
 	}
 	if m := find(inc, r.Result.Action); m != nil {
 		b.overwritten(m, *r.Result, r.At)
+		b.stayed(m, *r.Result, r.At)
 		settle(inc, m, *r.Result, r.At)
 	}
 }

@@ -21,13 +21,14 @@ type fakeLever struct {
 	apply   func(a sre.Action) error
 	revert  func(a sre.Action) error
 	probe   func(a sre.Action) error
-	person  string // who stood behind the last apply
-	detail  string // of every probe
-	lateBy  bool   // apply works, but the answer is lost
-	stays   bool   // it holds no lease: what is applied stays until it is reverted
-	foreign bool   // somebody else has moved it since
-	mute    bool   // it does not say what it can
-	honest  bool   // a probe tells the setting that is in force, and an action holds with its own only
+	person  string                               // who stood behind the last apply
+	detail  string                               // of every probe
+	lateBy  bool                                 // apply works, but the answer is lost
+	stays   bool                                 // it holds no lease: what is applied stays until it is reverted
+	foreign bool                                 // somebody else has moved it since
+	mute    bool                                 // it does not say what it can
+	beneath func(service string) sre.TargetState // what a probe finds where no action is in effect, where set
+	honest  bool                                 // a probe tells the setting that is in force, and an action holds with its own only
 }
 
 type effect struct {
@@ -74,6 +75,9 @@ func (l *fakeLever) Probe(_ context.Context, a sre.Action) (sre.TargetState, err
 	}
 	if in && l.honest {
 		return sre.TargetState{InEffect: a.Params.Near(l.effects[a.ID].action.Params), Owner: a.ID, Current: l.effects[a.ID].action.Params, Epoch: l.epoch, Expires: l.effects[a.ID].expires}, nil
+	}
+	if !in && l.beneath != nil {
+		return l.beneath(a.Target.Service), nil
 	}
 	return sre.TargetState{InEffect: in, Current: sre.Params{"ratio": 3.0}, Epoch: l.epoch, Expires: l.effects[a.ID].expires, Detail: l.detail}, nil
 }

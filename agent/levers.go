@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sreagent/sreagent/agent/executor"
@@ -85,7 +86,7 @@ func (a *Agent) settleOne(t *turn, inc *sre.Incident, m *sre.Mitigation, found e
 		delete(a.book.doubts, id) // it was read
 		switch {
 		case !found.State.InEffect && found.State.Foreign:
-			phase, why = gone(found.State)
+			phase, why = gone(m, found.State)
 		case !found.State.InEffect && !mayArrive(m, t.now):
 			phase = sre.Undone
 		case found.State.InEffect && m.Phase == sre.Lost && !a.exhausted(m):
@@ -93,7 +94,7 @@ func (a *Agent) settleOne(t *turn, inc *sre.Incident, m *sre.Mitigation, found e
 		}
 	case sre.InEffect:
 		if !found.State.InEffect {
-			phase, why = gone(found.State)
+			phase, why = gone(m, found.State)
 		}
 		t.overdue[id] = found.State.InEffect && t.now.After(m.Expires)
 	case sre.NotStarted, sre.Undone, sre.Failed, sre.Released, sre.Lapsed, sre.Simulated:
@@ -132,9 +133,9 @@ func mayArrive(m *sre.Mitigation, now time.Time) bool {
 	return m.AppliedAt.IsZero() && !now.After(m.Expires)
 }
 
-func gone(s sre.TargetState) (sre.Phase, string) {
+func gone(m *sre.Mitigation, s sre.TargetState) (sre.Phase, string) {
 	if s.Foreign {
-		return sre.Released, "somebody else moved the lever: " + s.Owner
+		return sre.Released, strings.TrimSuffix("somebody else moved the lever: "+stranger(m, s), ": ")
 	}
 	return sre.Lapsed, "the enforcer let it lapse"
 }
@@ -142,11 +143,12 @@ func gone(s sre.TargetState) (sre.Phase, string) {
 // result notes what is known of a lever and moves the mitigation.
 func (a *Agent) result(t *turn, inc *sre.Incident, m *sre.Mitigation, r sre.ResultRecord) {
 	arrived := r.Phase == sre.InEffect && m.Phase != sre.InEffect
-	if a.book.overwritten(m, r, t.now) {
+	if f, theirs := a.book.overwritten(m, r, t.now); theirs {
 		r.Err += fmt.Sprintf(" (before %v, ours %v, theirs %v); it is left alone for %s",
-			m.Before, m.Action.Params, r.State.Current, time.Duration(a.gate.Policy().Arbitration.Freeze))
+			f.Old, f.Ours, f.Theirs, time.Duration(a.gate.Policy().Arbitration.Freeze))
 		a.meter.foreign.WithLabelValues(string(m.Action.Kind)).Inc()
 	}
+	a.book.stayed(m, r, t.now)
 	settle(inc, m, r, t.now)
 	a.note(t, sre.Record{Kind: sre.RecordResult, IncidentID: inc.ID, Result: &r})
 	a.meter.action(m.Action.Kind, r)
@@ -240,7 +242,7 @@ func (a *Agent) mayGoOn(t *turn, w want, f executor.Found) bool {
 		if f.Err != nil || f.State.InEffect || !f.State.Foreign || m.Phase == sre.Intended {
 			return true
 		}
-		r.Phase, r.Err = gone(f.State)
+		r.Phase, r.Err = gone(m, f.State)
 	case f.Err != nil:
 		a.book.doubts[w.action]++
 		m.Err = f.Err.Error()
@@ -250,7 +252,7 @@ func (a *Agent) mayGoOn(t *turn, w want, f executor.Found) bool {
 		}
 		r.Phase, r.Code, r.Err = sre.Failed, code, "the target cannot be read: "+m.Err
 	case keeps(w.purpose) && (!f.State.InEffect || f.State.Foreign):
-		r.Phase, r.Err = gone(f.State)
+		r.Phase, r.Err = gone(m, f.State)
 	case w.purpose == sre.ToApply && f.State.InEffect:
 		r.Phase = sre.InEffect // applied before a crash, under another epoch
 		if m.Before == nil {
@@ -260,6 +262,9 @@ func (a *Agent) mayGoOn(t *turn, w want, f executor.Found) bool {
 		a.result(t, w.inc, m, r)
 		a.remember(t, w.inc, "adopt") // no intent carries its permit and its undo
 		return false
+	case a.seized(t, w, f.State):
+		r.State.Foreign = true
+		r.Phase, r.Err = gone(m, r.State)
 	case f.State.Foreign && f.State.Owner != "" && find(w.inc, f.State.Owner) == nil:
 		r.Phase, r.Code, r.Err = sre.Failed, sre.CodeRefused, "the lever is held by "+f.State.Owner
 	default:
@@ -270,10 +275,11 @@ func (a *Agent) mayGoOn(t *turn, w want, f executor.Found) bool {
 	return false
 }
 
-// stillAfloat does not take an apply for failed while the one that an earlier run
-// sent may arrive yet: only an undo fences that off.
+// stillAfloat does not take an apply for failed, nor a lever for somebody else's,
+// while the one that an earlier run sent may arrive yet: only an undo fences that
+// off.
 func stillAfloat(r sre.ResultRecord, adrift bool) sre.ResultRecord {
-	if adrift && r.Phase == sre.Failed {
+	if adrift && (r.Phase == sre.Failed || r.Phase == sre.Released && r.Purpose == sre.ToApply) {
 		r.Phase = sre.Intended
 	}
 	return r

@@ -98,3 +98,68 @@ func TestALeverThatIsHeldStillNeedsNoMemoryOfItsLaw(t *testing.T) {
 		t.Errorf("it stays at %v", ratio)
 	}
 }
+
+// ends is a law that wants one end after the other, each for two calls, whatever
+// came of the last: after a refusal the next call has to renew.
+type ends struct{}
+
+func (ends) Next(memory sre.Control, _ control.Scene) control.Move {
+	n := memory.Numbers["n"] + 1
+	to := 0.05
+	if int(n)/2%2 == 0 {
+		to = 1
+	}
+	return control.Move{Params: sre.Params{"ratio": to}, Memory: sre.Control{Numbers: map[string]float64{"n": n}}}
+}
+
+func TestWhatTheLeverRefusedIsNoTurn(t *testing.T) {
+	for _, refused := range []bool{false, true} {
+		r := newRig(t, under(ends{}), func(r *rig) {
+			r.w.cures, r.mind.steps = 99, 1
+			r.mind.says = func(sre.Check) (sre.Verdict, bool) { return sre.Fail, true }
+			r.lever.apply = func(a sre.Action) error {
+				if ratio, _ := a.Params.Float("ratio"); refused && ratio != 0.1 {
+					return sre.Refusedf("out of bounds")
+				}
+				return nil
+			}
+		})
+		r.w.sick = true
+		r.until(sre.Verifying)
+		r.run(9)
+		if n := r.intents(sre.ToAdjust); n < 8 {
+			t.Fatalf("refused %t: %d moves were sent\n%s", refused, n, r.story())
+		}
+		for _, when := range []string{"now", "after a restart"} {
+			if turns := r.a.book.ledger.Turns(webKnob, time.Time{}); (turns == 0) != refused {
+				t.Errorf("refused %t, %s: %d turns", refused, when, turns)
+			}
+			r.start()
+		}
+	}
+}
+
+// 6 of 8, lifted; an autoscaler goes down to 3; 6 again: the agent has gone down
+// for once, back up, and up.
+func TestWhatAnAutoscalerMovesBetweenTwoCuresIsNoTurnOfTheAgents(t *testing.T) {
+	stands := 8.0
+	r := lifted(t, func(r *rig) {
+		r.mind.kind, r.mind.params = sre.RetryBudget, sre.Params{"ratio": 6.0}
+		r.lever.beneath = func(string) sre.TargetState {
+			return sre.TargetState{Current: sre.Params{"ratio": stands}}
+		}
+	})
+	r.run(70)
+	r.at = r.at.Add(relapseWithin)
+	stands, r.w.sick = 3, true
+	r.run(10)
+	if n := len(r.sent()); n < 4 {
+		t.Fatalf("%d applies\n%s", n, r.story())
+	}
+	for _, when := range []string{"now", "after a restart"} {
+		if turns := r.a.book.ledger.Turns(webKnob, time.Time{}); turns != 0 {
+			t.Errorf("%s: %d turns", when, turns)
+		}
+		r.start()
+	}
+}

@@ -191,7 +191,7 @@ func (a *Agent) view(t *turn) *sre.View {
 func kept(inc *sre.Incident) string {
 	var names []string
 	for _, m := range inc.Mitigations {
-		if m.Phase == sre.Released && m.Action.Kind == sre.Rollback {
+		if m.Phase == sre.Released && m.Action.Kind == sre.Rollback && !m.AppliedAt.IsZero() {
 			names = append(names, m.Action.Target.Service)
 		}
 	}

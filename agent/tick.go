@@ -35,9 +35,13 @@ type turn struct {
 }
 
 // Tick is one round of the loop, at one instant. An error means that the trail
-// could not be written: nothing was touched after that, and the agent must
-// stop.
+// could not be written: nothing was touched after that, and the agent is over.
+// Every later Tick returns the same error: another agent may have taken over, and
+// what this one remembers is no longer what is on record.
 func (a *Agent) Tick(ctx context.Context, now time.Time) error {
+	if a.halted != nil {
+		return a.halted
+	}
 	a.takeReload()
 	t := &turn{
 		now: now, news: map[string]*sre.Finding{}, before: map[string]sre.Hypothesis{}, overdue: map[string]bool{},
@@ -241,5 +245,6 @@ func (a *Agent) halt(ctx context.Context, t *turn, cause error) error {
 	if err := a.ports.Pager.Notify(ctx, []sre.Notice{notice}); err != nil {
 		a.log.Error("page", "err", err)
 	}
-	return fmt.Errorf("write trail: %w", cause)
+	a.halted = fmt.Errorf("write trail: %w", cause)
+	return a.halted
 }

@@ -74,10 +74,10 @@ func TestEachRuleCanStopIt(t *testing.T) {
 		"another knob on the path":   {func(_ *Ledger, c *Case) { c.Held = []Claim{{Incident: "j", Knob: Knob{sre.RetryBudget, on("web")}}} }, sre.Act, ""},
 		"second structural":          {func(_ *Ledger, c *Case) { c.Wanted[0].Kind, c.Structural = sre.Rollback, 1 }, sre.Ask, "structural step 2"},
 		"first structural":           {func(_ *Ledger, c *Case) { c.Wanted[0].Kind = sre.Rollback }, sre.Act, ""},
-		"set a moment ago":           {func(l *Ledger, _ *Case) { l.Set(knob, nil, now.Add(-9*time.Second)) }, sre.Watch, "was set 9s ago"},
-		"set a tick ago":             {func(l *Ledger, _ *Case) { l.Set(knob, nil, now.Add(-10*time.Second)) }, sre.Act, ""},
+		"set a moment ago":           {func(l *Ledger, _ *Case) { l.Set(knob, now.Add(-9*time.Second)) }, sre.Watch, "was set 9s ago"},
+		"set a tick ago":             {func(l *Ledger, _ *Case) { l.Set(knob, now.Add(-10*time.Second)) }, sre.Act, ""},
 		"taken back a moment ago":    {func(l *Ledger, _ *Case) { l.Moved(knob, nil, now.Add(-time.Second)) }, sre.Act, ""},
-		"set after now":              {func(l *Ledger, _ *Case) { l.Set(knob, nil, now.Add(time.Second)) }, sre.Act, ""},
+		"set after now":              {func(l *Ledger, _ *Case) { l.Set(knob, now.Add(time.Second)) }, sre.Act, ""},
 		"replicas set minutes ago":   {func(l *Ledger, c *Case) { scaled(l, c, 299*time.Second) }, sre.Watch, "waited for until"},
 		"replicas set five ago":      {func(l *Ledger, c *Case) { scaled(l, c, 300*time.Second) }, sre.Act, ""},
 		"a breaker set a minute ago": {func(l *Ledger, c *Case) { broken(l, c, 59*time.Second) }, sre.Watch, "was set 59s ago"},
@@ -117,12 +117,12 @@ func TestEachRuleCanStopIt(t *testing.T) {
 
 func scaled(l *Ledger, c *Case, ago time.Duration) {
 	c.Wanted[0].Kind = sre.Scale
-	l.Set(KnobOf(c.Wanted[0]), nil, now.Add(-ago))
+	l.Set(KnobOf(c.Wanted[0]), now.Add(-ago))
 }
 
 func broken(l *Ledger, c *Case, ago time.Duration) {
 	c.Wanted[0].Kind = sre.Breaker
-	l.Set(KnobOf(c.Wanted[0]), nil, now.Add(-ago))
+	l.Set(KnobOf(c.Wanted[0]), now.Add(-ago))
 }
 
 // Whatever the tick, loops of which nobody said otherwise are apart.

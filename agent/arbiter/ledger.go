@@ -35,7 +35,7 @@ type Foreign struct {
 type Ledger struct {
 	foreign map[Knob]Foreign
 	failed  map[Cure][]time.Time // oldest first
-	moves   map[Knob][]move      // of the agent's, oldest first
+	moves   map[Knob][]move      // of the agent's that may have been carried out, oldest first
 	swings  map[Knob][]time.Time // when a knob was found to swing, oldest first
 	set     map[Knob]time.Time   // when the agent last set it to help; taking back is not setting
 }
@@ -54,6 +54,50 @@ func (l *Ledger) Overwritten(k Knob, f Foreign) {
 	if old, known := l.foreign[k]; !known || f.At.After(old.At) {
 		l.foreign[k] = f
 	}
+}
+
+// Strange reports whether a setting that is found on a knob is somebody else's:
+// the agent has moved the knob since an instant, and the setting is neither one
+// that it sent nor what lay beneath. It returns what lay beneath and what the
+// agent sent last. What nobody has read, or what shares no name with what was
+// sent last, is not strange.
+func (l *Ledger) Strange(k Knob, found sre.Params, since time.Time) (beneath, ours sre.Params, strange bool) {
+	if found == nil {
+		return nil, nil, false
+	}
+	last, seized := l.foreign[k]
+	for _, m := range l.moves[k] {
+		if m.at.Before(since) || seized && !m.at.After(last.At) || m.beneath == nil {
+			continue
+		}
+		beneath, ours, strange = m.beneath, m.to, true
+		if same(m.beneath, found) {
+			return beneath, ours, false
+		}
+		if same(m.to, m.beneath) { // given back: as it was read, with every name
+			continue
+		}
+		asSent, comparable := shows(found, m.to)
+		if asSent {
+			return beneath, ours, false
+		}
+		strange = comparable
+	}
+	return beneath, ours, strange
+}
+
+func same(p, q sre.Params) bool { return p.Near(q) && q.Near(p) }
+
+// shows reports whether what is found has the settings that were sent, of those
+// that it names, and whether it names any.
+func shows(found, sent sre.Params) (as, some bool) {
+	common := sre.Params{}
+	for name, v := range sent {
+		if _, named := found[name]; named {
+			common[name] = v
+		}
+	}
+	return len(common) > 0 && common.Near(found), len(common) > 0
 }
 
 // Frozen returns who moved a knob and until when the agent leaves it alone.

@@ -22,21 +22,48 @@ const (
 	keptSwings = 16
 )
 
+// move is a setting that the agent has sent.
 type move struct {
-	at time.Time
-	to sre.Params
+	at      time.Time
+	to      sre.Params
+	beneath sre.Params // what was there when the agent took the knob
+	took    bool       // this is the move that took it
 }
 
-// Moved notes that the agent has set a knob.
+// Took notes that the agent has taken a knob, and what it found there; nil where
+// it held the knob already.
+func (l *Ledger) Took(k Knob, found, to sre.Params, at time.Time) {
+	m := move{at: at, to: maps.Clone(to), beneath: maps.Clone(found), took: found != nil}
+	l.note(k, m)
+}
+
+// Moved notes that the agent has set a knob that it holds.
 func (l *Ledger) Moved(k Knob, to sre.Params, at time.Time) {
-	moves := append(l.moves[k], move{at, maps.Clone(to)})
+	l.note(k, move{at: at, to: maps.Clone(to)})
+}
+
+func (l *Ledger) note(k Knob, m move) {
+	moves := l.moves[k]
+	if n := len(moves); !m.took && n > 0 {
+		m.beneath = moves[n-1].beneath
+	}
+	moves = append(moves, m)
 	l.moves[k] = slices.Clone(moves[max(0, len(moves)-keptMoves):])
 }
 
 // Set notes that the agent has set a knob to help.
-func (l *Ledger) Set(k Knob, to sre.Params, at time.Time) {
-	l.Moved(k, to, at)
-	l.set[k] = at
+func (l *Ledger) Set(k Knob, at time.Time) { l.set[k] = at }
+
+// Stayed notes that what was sent to a knob at an instant is known not to have
+// been carried out: it made no move.
+func (l *Ledger) Stayed(k Knob, at time.Time) {
+	moves := l.moves[k]
+	if n := len(moves); n > 0 && moves[n-1].at.Equal(at) {
+		l.moves[k] = slices.Clone(moves[:n-1])
+	}
+	if l.set[k].Equal(at) {
+		delete(l.set, k)
+	}
 }
 
 // Turns counts how often the agent's moves of a knob changed direction after an
@@ -50,23 +77,52 @@ func (l *Ledger) Turns(k Knob, after time.Time) int {
 	}
 	most := 0
 	for name := range names {
-		var values []float64
+		var legs []leg
 		for _, m := range l.moves[k] {
 			if v, numeric := m.to.Float(name); numeric && m.at.After(after) {
-				values = append(values, v)
+				legs = append(legs, leg{m.start(name), v})
 			}
 		}
-		most = max(most, Turns(values))
+		most = max(most, turns(legs))
 	}
 	return most
+}
+
+// leg is one move of one setting.
+type leg struct{ from, to float64 } // from is NaN where the leg before ended
+
+// start is where a move began by what was read; NaN where nobody looked.
+func (m move) start(name string) float64 {
+	if v, numeric := m.beneath.Float(name); numeric && m.took {
+		return v
+	}
+	return math.NaN()
 }
 
 // Turns counts the changes of direction of a series. One counts when the series
 // has come back from its farthest point by more than a tenth of it.
 func Turns(values []float64) int {
-	turns, way := 0, 0.
-	far := math.NaN()
-	for _, v := range values {
+	legs := make([]leg, len(values))
+	for i, v := range values {
+		legs[i] = leg{math.NaN(), v}
+	}
+	return turns(legs)
+}
+
+// turns counts those that the legs themselves make. Where a leg begins elsewhere
+// than the last one ended somebody else has moved the knob: the past is carried
+// along with it, so that their move is none of these.
+func turns(legs []leg) int {
+	count, way := 0, 0.
+	far, last := math.NaN(), math.NaN()
+	for _, l := range legs {
+		v := l.to
+		if by := l.from - last; !math.IsNaN(by) {
+			far += by
+		}
+		if !math.IsNaN(v) {
+			last = v
+		}
 		switch d := v - far; {
 		case math.IsNaN(v):
 		case math.IsNaN(far):
@@ -75,12 +131,12 @@ func Turns(values []float64) int {
 			far = v
 		case math.Abs(d) > turnShare*max(math.Abs(v), math.Abs(far)):
 			if way != 0 {
-				turns++
+				count++
 			}
 			way, far = math.Copysign(1, d), v
 		}
 	}
-	return turns
+	return count
 }
 
 // Crossings counts how often an error went from more than two standard

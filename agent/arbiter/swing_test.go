@@ -140,3 +140,50 @@ func TestALongerIntervalIsDueOnEveryOtherTick(t *testing.T) {
 		t.Errorf("due on %d of 20 ticks", due)
 	}
 }
+
+// Replicas that the agent has given back are raised by an autoscaler; the agent
+// takes the knob again from there.
+func TestATurnCountsOnlyIfTheAgentMadeIt(t *testing.T) {
+	n := func(v float64) sre.Params { return sre.Params{"replicas": v} }
+	for name, c := range map[string]struct {
+		tell func(l *Ledger, at func() time.Time)
+		want int
+	}{
+		"the autoscaler turned": {func(l *Ledger, at func() time.Time) {
+			l.Took(swingKnob, n(8), n(6), at())  // down
+			l.Took(swingKnob, n(12), n(9), at()) // 6 -> 12 is theirs, 12 -> 9 is down again
+			l.Moved(swingKnob, n(7), at())
+		}, 0},
+		"the agent turned, unlike what the values say": {func(l *Ledger, at func() time.Time) {
+			l.Took(swingKnob, n(8), n(10), at())
+			l.Moved(swingKnob, n(6), at())      // down
+			l.Took(swingKnob, n(3), n(5), at()) // 6 -> 3 is theirs, 3 -> 5 is up
+		}, 1},
+		"nobody else moved it": {func(l *Ledger, at func() time.Time) {
+			l.Took(swingKnob, n(8), n(6), at())
+			l.Moved(swingKnob, n(8), at())
+			l.Took(swingKnob, n(8), n(6), at())
+			l.Moved(swingKnob, n(8), at())
+		}, 2},
+		"it was held already": {func(l *Ledger, at func() time.Time) {
+			l.Took(swingKnob, n(8), n(6), at())
+			l.Moved(swingKnob, n(4), at())
+			l.Took(swingKnob, nil, n(6), at())
+		}, 1},
+		"refused": {func(l *Ledger, at func() time.Time) {
+			l.Took(swingKnob, n(8), n(6), at())
+			for range 3 {
+				l.Moved(swingKnob, n(4), at())
+				refused := at()
+				l.Moved(swingKnob, n(6), refused)
+				l.Stayed(swingKnob, refused)
+			}
+		}, 0},
+	} {
+		l, last := NewLedger(), now
+		c.tell(l, func() time.Time { last = last.Add(tick); return last })
+		if got := l.Turns(swingKnob, now); got != c.want {
+			t.Errorf("%s: %d turns, want %d", name, got, c.want)
+		}
+	}
+}
