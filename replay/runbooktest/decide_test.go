@@ -53,16 +53,16 @@ func TestADecisionThatDoesNotHoldIsTold(t *testing.T) {
 }
 
 func TestMistakesInADecisionAreLocated(t *testing.T) {
-	any := "      - {at: 30s, verdict: act}\n"
+	acts := "      - {at: 30s, verdict: act}\n"
 	for _, c := range []struct{ text, want string }{
-		{decided("    policy: {mod: act}\n", any), `t.yaml:15:14: unknown field "mod"; allowed: actions_per_hour,`},
-		{decided("    policy: {mode: dare}\n", any), `t.yaml:15:20: policy.mode: unknown mode "dare"; allowed: watch, ask, act`},
-		{decided("    policy:\n      freezes:\n        - {nam: x}\n", any), `t.yaml:17:12: unknown field "nam"; allowed: kinds,`},
-		{decided("    policy: {evidence_max_age: soon}\n", any), `t.yaml:15:32: `},
-		{decided("    experience: [{helped: 3}]\n", any), `t.yaml:15: experience with runbook ""`},
-		{decided("    approvals: [{who: ann, answer: maybe}]\n", any), `t.yaml:15: answer "maybe" of "ann"`},
-		{decided("    approvals: [{whom: ann}]\n", any), `t.yaml:15: unknown field "whom"`},
-		{decided("    changes: [{id: d1, kind: dream}]\n", any), `change kind is "dream"`},
+		{decided("    policy: {mod: act}\n", acts), `t.yaml:15:14: unknown field "mod"; allowed: actions_per_hour,`},
+		{decided("    policy: {mode: dare}\n", acts), `t.yaml:15:20: policy.mode: unknown mode "dare"; allowed: watch, ask, act`},
+		{decided("    policy:\n      freezes:\n        - {nam: x}\n", acts), `t.yaml:17:12: unknown field "nam"; allowed: kinds,`},
+		{decided("    policy: {evidence_max_age: soon}\n", acts), `t.yaml:15:32: `},
+		{decided("    experience: [{helped: 3}]\n", acts), `t.yaml:15: experience with runbook ""`},
+		{decided("    approvals: [{who: ann, answer: maybe}]\n", acts), `t.yaml:15: answer "maybe" of "ann"`},
+		{decided("    approvals: [{whom: ann}]\n", acts), `t.yaml:15: unknown field "whom"`},
+		{decided("    changes: [{id: d1, kind: dream}]\n", acts), `change kind is "dream"`},
 		{decided("", "      - {at: 30s, verdict: leap}\n"), `t.yaml:16: verdict is "leap"; allowed: act, ask, watch`},
 		{decided("", "      - {at: 30s, confidence: high}\n"), `t.yaml:16: confidence is "high"; allowed: ">= 0.8"`},
 		{decided("", "      - {at: 30s, guards: {gut: no}}\n"), `t.yaml:16: guard is "gut"; allowed: mode, autonomy,`},
