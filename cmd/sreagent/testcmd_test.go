@@ -45,6 +45,34 @@ func TestThePageOfTestsIsRight(t *testing.T) {
 	}
 }
 
+// The decision of the page is the gate's.
+func TestThePageOfTestsIsRightAboutDecisions(t *testing.T) {
+	dir, _ := testingPage(t)
+	page, err := os.ReadFile("../../docs/testing-runbooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(page), "\n## Decisions\n")
+	parts := regexp.MustCompile("(?s)```yaml\n(.*?)```\n\nsays\n\n```\n(.*?)```").FindStringSubmatch(section)
+	if !found || parts == nil {
+		t.Fatal("the page shows no decision")
+	}
+	file := filepath.Join(dir, "decision.test.yaml")
+	if err := os.WriteFile(file, []byte(parts[1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, said := cli(t, "test", "runbooks", file); code != exitOK || out != parts[2] {
+		t.Errorf("exit %d:\n%s%s", code, out, said)
+	}
+	broken := strings.Replace(parts[1], "mode: act", "mode: dare", 1)
+	if err := os.WriteFile(file, []byte(broken), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, said := cli(t, "test", "runbooks", file); code != exitFailed || !strings.Contains(said, "decision.test.yaml:14:13: policy.mode: unknown mode") {
+		t.Errorf("exit %d: %s", code, said)
+	}
+}
+
 // The story of the page is skipped, and played where it is asked for.
 func TestThePageOfTestsIsRightAboutWorlds(t *testing.T) {
 	page, err := os.ReadFile("../../docs/testing-runbooks.md")

@@ -34,6 +34,12 @@ type Test struct {
 	Levers   []string // of guard and platform; none named is both
 	Expect   []Expectation
 	World    *World // instead of all that
+
+	// Of the decision: what stands around the diagnosis.
+	Policy     *Policy // nil is the default one with mode act
+	Changes    []Change
+	Experience []Past
+	Approvals  []Answer
 }
 
 // Topology is the graph of a test.
@@ -89,6 +95,7 @@ type Expectation struct {
 	When     *sre.Verdict
 	Verify   *sre.Verdict
 	Relapse  *sre.Verdict
+	Decision Decision
 }
 
 // Fault is a mistake in a file of tests.
@@ -97,10 +104,15 @@ type Fault struct {
 	Line    int
 	Problem string
 	Allowed string
+	Column  int // 0 where it is not known
 }
 
 func (f Fault) Error() string {
-	s := fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Problem)
+	place := fmt.Sprintf("%s:%d", f.File, f.Line)
+	if f.Column > 0 {
+		place += fmt.Sprintf(":%d", f.Column)
+	}
+	s := place + ": " + f.Problem
 	if f.Allowed != "" {
 		s += "; allowed: " + f.Allowed
 	}
@@ -115,6 +127,7 @@ func (t *Test) UnmarshalYAML(n *yaml.Node) error {
 	t.Line = n.Line
 	return fields(n, map[string]any{
 		"name": &t.Name, "topology": &t.Topology, "input_series": &t.Input, "given": &t.Given, "levers": &t.Levers, "expect": &t.Expect, "world": &t.World,
+		"policy": &t.Policy, "changes": &t.Changes, "experience": &t.Experience, "approvals": &t.Approvals,
 	})
 }
 
@@ -130,6 +143,7 @@ func (e *Expectation) UnmarshalYAML(n *yaml.Node) error {
 	return fields(n, map[string]any{
 		"at": &e.At, "runbook": &e.Runbook, "steps": &e.Steps, "actions": &e.Actions, "rejected": &e.Rejected, "step": &e.Step,
 		"when": &e.When, "verify": &e.Verify, "relapse": &e.Relapse,
+		"verdict": &e.Decision.Stance, "guards": &e.Decision.Guards, "reason": &e.Decision.Reason, "confidence": &e.Decision.Confidence, "starts": &e.Decision.Starts,
 	})
 }
 
@@ -137,19 +151,20 @@ func (e *Expectation) UnmarshalYAML(n *yaml.Node) error {
 type placed struct {
 	line             int
 	problem, allowed string
+	column           int
 }
 
 func (p *placed) Error() string { return p.problem }
 
 func fields(n *yaml.Node, into map[string]any) error {
 	if n.Kind != yaml.MappingNode {
-		return &placed{n.Line, "this is not a mapping", ""}
+		return &placed{line: n.Line, problem: "this is not a mapping"}
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		at, known := into[key.Value]
 		if !known {
-			return &placed{key.Line, fmt.Sprintf("unknown field %q", key.Value), names(into)}
+			return &placed{line: key.Line, problem: fmt.Sprintf("unknown field %q", key.Value), allowed: names(into)}
 		}
 		if err := strict(value, at); err != nil {
 			return err
@@ -165,7 +180,7 @@ func strict(n *yaml.Node, at any) error {
 		if errors.As(err, &p) {
 			return err
 		}
-		return &placed{n.Line, strings.TrimPrefix(firstLine(err.Error()), "yaml: "), ""}
+		return &placed{line: n.Line, problem: strings.TrimPrefix(firstLine(err.Error()), "yaml: ")}
 	}
 	return nil
 }
@@ -186,15 +201,15 @@ func Parse(name string, text []byte) (*File, error) {
 		var p *placed
 		switch {
 		case errors.As(err, &p):
-			return nil, Fault{name, p.line, p.problem, p.allowed}
+			return nil, Fault{name, p.line, p.problem, p.allowed, p.column}
 		case errors.Is(err, io.EOF):
-			return nil, Fault{name, 1, "the file is empty", "tests: with at least one test"}
+			return nil, Fault{File: name, Line: 1, Problem: "the file is empty", Allowed: "tests: with at least one test"}
 		}
-		return nil, Fault{name, lineIn(err), firstLine(err.Error()), ""}
+		return nil, Fault{File: name, Line: lineIn(err), Problem: firstLine(err.Error())}
 	}
 	var faults []error
 	add := func(line int, allowed, format string, args ...any) {
-		faults = append(faults, Fault{name, line, fmt.Sprintf(format, args...), allowed})
+		faults = append(faults, Fault{File: name, Line: line, Problem: fmt.Sprintf(format, args...), Allowed: allowed})
 	}
 	if f.Interval == 0 {
 		f.Interval = model.Duration(10 * time.Second)
@@ -210,6 +225,11 @@ func Parse(name string, text []byte) (*File, error) {
 		}
 		seen[t.Name] = true
 		t.check(add)
+		if t.Policy != nil {
+			for _, p := range t.Policy.faults {
+				faults = append(faults, Fault{name, p.line, p.problem, p.allowed, p.column})
+			}
+		}
 	}
 	return f, errors.Join(faults...)
 }
@@ -253,6 +273,7 @@ func (t *Test) check(add func(line int, allowed, format string, args ...any)) {
 	if len(t.Expect) == 0 {
 		add(t.Line, "expect: with at least one instant", "test %q expects nothing", t.Name)
 	}
+	t.checkDecision(add)
 	for _, e := range t.Expect {
 		for _, v := range []*sre.Verdict{e.When, e.Verify, e.Relapse} {
 			if v != nil && !slices.Contains([]sre.Verdict{sre.Pass, sre.Fail, sre.Inconclusive, noData}, *v) {

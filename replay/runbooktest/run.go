@@ -103,6 +103,9 @@ func (t *Test) facts(st *stage, at time.Duration, levers []sre.Capability) runbo
 	if c := f.Diagnosis.Hypotheses[0].Change; c != nil {
 		f.Changes = []sre.Change{*c}
 	}
+	for _, c := range t.Changes {
+		f.Changes = append(f.Changes, sre.Change{ID: c.ID, Kind: c.Kind, Service: c.Service, At: Start().Add(at - time.Duration(c.Ago))})
+	}
 	return f
 }
 
@@ -127,6 +130,7 @@ func (t *Test) hold(st *stage, e Expectation, b Bench) (out []Failure) {
 			fail("rejection of "+book, e.Rejected[book], orNone(why), "")
 		}
 	}
+	t.holdDecision(st, e, b, fail)
 	if plan == nil {
 		if e.Steps != nil || e.Actions != nil || e.When != nil || e.Verify != nil || e.Relapse != nil {
 			fail("plan", "one", "none", "")

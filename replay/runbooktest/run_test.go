@@ -88,7 +88,7 @@ func TestWhatDoesNotHoldIsTold(t *testing.T) {
 
 func TestMistakesAreTold(t *testing.T) {
 	for change, want := range map[string]string{
-		"given:/give:": `t.yaml:14: unknown field "give"; allowed: expect, given, input_series, levers, name, topology`,
+		"given:/give:": `t.yaml:14: unknown field "give"; allowed: approvals, changes, expect, experience, given, input_series, levers, name, policy, topology, world`,
 		"mechanism: retry_storm/mechanism: storm": "t.yaml:3: mechanism is \"storm\"; allowed: retry_storm,",
 		"verify: fail/verify: bad":                `t.yaml:16: verdict is "bad"; allowed: pass, fail, no_data`,
 		"tests:/test:":                            "t.yaml:2: ",

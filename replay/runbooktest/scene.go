@@ -58,11 +58,11 @@ func (t *Test) stage(file string, interval model.Duration) (*stage, error) {
 	for _, in := range t.Input {
 		l, values, err := p.ParseSeriesDesc(in.Series + " " + in.Values)
 		if err != nil {
-			return nil, Fault{file, in.Line, err.Error(), `a series as promtool writes it, such as errors{service="cart"} and values 0.1+0x5`}
+			return nil, Fault{File: file, Line: in.Line, Problem: err.Error(), Allowed: `a series as promtool writes it, such as errors{service="cart"} and values 0.1+0x5`}
 		}
 		r, fault := st.place(l, values)
 		if fault != "" {
-			return nil, Fault{file, in.Line, fault, signalNames()}
+			return nil, Fault{File: file, Line: in.Line, Problem: fault, Allowed: signalNames()}
 		}
 		st.rows = append(st.rows, r)
 	}

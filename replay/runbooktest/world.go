@@ -46,7 +46,7 @@ func (w *World) UnmarshalYAML(n *yaml.Node) error {
 // UnmarshalYAML notes the line: a block begins below the sign that announces it.
 func (s *Story) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind != yaml.ScalarNode {
-		return &placed{n.Line, "the story is no text", "text: | and the lines of a scenario"}
+		return &placed{line: n.Line, problem: "the story is no text", allowed: "text: | and the lines of a scenario"}
 	}
 	s.Line, s.Text = n.Line, n.Value
 	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
@@ -58,7 +58,7 @@ func (s *Story) UnmarshalYAML(n *yaml.Node) error {
 // UnmarshalYAML notes the line.
 func (c *Claim) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind != yaml.ScalarNode || strings.ContainsAny(n.Value, "\r\n") {
-		return &placed{n.Line, "this is no line of text", "what a scenario expects, such as recovered within 90s"}
+		return &placed{line: n.Line, problem: "this is no line of text", allowed: "what a scenario expects, such as recovered within 90s"}
 	}
 	c.Line, c.Text = n.Line, n.Value
 	return nil
@@ -69,7 +69,7 @@ func (w *World) check(t *Test, add func(line int, allowed, format string, args .
 	if (w.Scenario == "") == (w.Story.Text == "") {
 		add(w.Line, "scenario: NAME, or text: |", "the world of test %q needs one story", t.Name)
 	}
-	if len(t.Topology.Edges)+len(t.Topology.Entries)+len(t.Input)+len(t.Levers)+len(t.Expect) > 0 || t.Given.Root != "" || t.Given.Mechanism != "" {
+	if len(t.Topology.Edges)+len(t.Topology.Entries)+len(t.Input)+len(t.Levers)+len(t.Expect)+len(t.Changes)+len(t.Experience)+len(t.Approvals) > 0 || t.Policy != nil || t.Given.Root != "" || t.Given.Mechanism != "" {
 		add(t.Line, "name and world", "test %q has a world, whose story says all that happens", t.Name)
 	}
 }
@@ -94,7 +94,7 @@ func (w *World) tell(file string, read func(name string) (text []byte, path stri
 	if w.Scenario != "" {
 		content, from, err := read(w.Scenario)
 		if err != nil {
-			return told{}, Fault{file, w.Line, err.Error(), "the name of a shipped scenario, or a file that ends in .scenario"}
+			return told{}, Fault{File: file, Line: w.Line, Problem: err.Error(), Allowed: "the name of a shipped scenario, or a file that ends in .scenario"}
 		}
 		text, path = string(content), from
 	}
@@ -110,13 +110,13 @@ func (w *World) tell(file string, read func(name string) (text []byte, path stri
 			}
 		}
 		if len(out.claims) == 0 {
-			return told{}, Fault{file, w.Line, "nothing is expected of the world", "expect: [recovered within 90s, harmful = 0]"}
+			return told{}, Fault{File: file, Line: w.Line, Problem: "nothing is expected of the world", Allowed: "expect: [recovered within 90s, harmful = 0]"}
 		}
 	}
 	for _, c := range w.Expect {
 		e, err := parseClaim(path, text, c)
 		if err != nil {
-			return told{}, Fault{file, c.Line, err.Problem, err.Allowed}
+			return told{}, Fault{File: file, Line: c.Line, Problem: err.Problem, Allowed: err.Allowed}
 		}
 		out.claims = append(out.claims, claim{c.Line, e})
 	}
