@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/model"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sreagent/sreagent/agent/arbiter"
 	"github.com/sreagent/sreagent/agent/gate"
 	"github.com/sreagent/sreagent/learner"
 	"github.com/sreagent/sreagent/runbooks"
@@ -148,6 +149,10 @@ func (t *Test) question(st *stage, at time.Duration, b Bench) gate.Question {
 	}
 	facts.Cause, facts.Anywhere = plan.Cause, plan.Anywhere
 	q.Blocked = blocked(plan, facts, b.Library)
+	q.Arbitration = arbiter.Judge(t.gate().Policy().Arbitration, arbiter.NewLedger(), arbiter.Case{
+		Now: q.Now, Incident: inc.ID, Cause: plan.Cause, Wanted: plan.Steps[0].Actions, Cheaper: plan.Cheaper(0), Ahead: plan.Steps[0].Ahead,
+		Graph: st.graph, Services: q.Services,
+	})
 	inc.Confidence = t.learned().Confidence(learner.Question{
 		Runbook: plan.Runbook, Mechanism: top.Mechanism, Service: top.Service, Probability: top.Probability, DataQuality: inc.Diagnosis.DataQuality, At: q.Now,
 	})
