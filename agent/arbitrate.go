@@ -20,7 +20,7 @@ func (a *Agent) arbitrate(t *turn, inc *sre.Incident, held []gate.Held) sre.Reas
 	c := arbiter.Case{
 		Now: t.now, Incident: inc.ID, Cause: inc.Plan.Cause, Tick: a.cfg.Interval,
 		Wanted: wanted, Held: a.claims(held), Structural: structuralSteps(inc),
-		Touched: a.touched(t), Services: a.fleet,
+		Touched: a.touched(t, inc), Services: a.fleet,
 	}
 	if len(wanted) > 0 {
 		c.Ahead, c.Cheaper = inc.Plan.Steps[next].Ahead, inc.Plan.Cheaper(next)
@@ -33,7 +33,7 @@ func (a *Agent) arbitrate(t *turn, inc *sre.Incident, held []gate.Held) sre.Reas
 
 // touched are the services that were acted on of late, or are about to be in this
 // tick for another incident.
-func (a *Agent) touched(t *turn) []string {
+func (a *Agent) touched(t *turn, inc *sre.Incident) []string {
 	var out []string
 	for _, s := range a.book.applied {
 		if arbiter.Touches(s.Kind) && t.now.Sub(s.At) < arbiter.TouchedFor {
@@ -41,7 +41,7 @@ func (a *Agent) touched(t *turn) []string {
 		}
 	}
 	for _, w := range t.wants {
-		if action := w.permit.Action(); w.purpose == sre.ToApply && arbiter.Touches(action.Kind) {
+		if action := w.permit.Action(); w.inc != inc && w.purpose == sre.ToApply && arbiter.Touches(action.Kind) {
 			out = append(out, action.Target.Service)
 		}
 	}

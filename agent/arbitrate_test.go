@@ -101,3 +101,23 @@ func TestALeaseThatIsBrokenUnderTheAgentsOwnNameIsAForeignWriteToo(t *testing.T)
 		t.Errorf("the notice says %s", n.Text)
 	}
 }
+
+// What was acted on by more than bounds is remembered for ten minutes, and by
+// whom does not matter.
+func TestServicesThatWereActedOnAreRemembered(t *testing.T) {
+	for kind, want := range map[sre.ActionKind]string{sre.Shed: "api web", sre.RetryBudget: ""} {
+		r := newRig(t, func(r *rig) { r.mind.kinds, r.mind.steps = []sre.ActionKind{kind}, 1 })
+		r.w.sick = true
+		r.until(sre.Verifying)
+		for _, c := range []struct {
+			later time.Duration
+			want  string
+		}{{0, want}, {arbiter.TouchedFor - time.Second, want}, {arbiter.TouchedFor, ""}} {
+			got := r.a.touched(&turn{now: r.at.Add(c.later)}, nil)
+			slices.Sort(got)
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("%s, %s later: %v, want %q", kind, c.later, got, c.want)
+			}
+		}
+	}
+}

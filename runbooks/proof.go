@@ -101,37 +101,39 @@ const ladder = "retries and bounds, then shedding, features, the change, capacit
 // paths follows each way through a runbook.
 func (p *proof) paths(rb *runbook) {
 	for _, way := range ways(rb.flow) {
+		plan := outline(way)
 		for i, st := range way {
 			p.lease(st, way[i:], rb)
-			p.order(st, way[:i+1], way[i+1:])
+			p.order(st, plan.Cheaper(i))
 		}
 	}
 }
 
+// outline is a plan of which only the kinds are known. Its actions carry the name
+// of their step.
+func outline(way []*step) *sre.Plan {
+	plan := &sre.Plan{}
+	for _, st := range way {
+		var made sre.Step
+		for _, a := range st.actions {
+			made.Actions = append(made.Actions, sre.Action{ID: st.name, Kind: a.kind})
+		}
+		plan.Steps = append(plan.Steps, made)
+	}
+	return plan
+}
+
 // order finds a step that goes before a cheaper cure which the same way has at
 // hand, and does not say why. The agent asks before it takes such a step.
-func (p *proof) order(st *step, until, rest []*step) {
-	if st.ahead != "" {
+func (p *proof) order(st *step, cheaper []sre.Action) {
+	if st.ahead != "" || len(cheaper) == 0 {
 		return
 	}
-	tried := map[sre.ActionKind]bool{}
-	for _, s := range until {
-		for _, a := range s.actions {
-			tried[a.kind] = true
-		}
-	}
-	for _, dear := range st.actions {
-		for _, s := range rest {
-			for _, a := range s.actions {
-				if tried[a.kind] || a.kind.Rung() >= dear.kind.Rung() {
-					continue
-				}
-				p.add(Doubtful, "order", dear.at.field("kind"), fmt.Sprintf("%s goes before %s of step %q, and the step does not say why: the agent will ask first", dear.kind, a.kind, s.name),
-					ladder+"; or ahead: why this one goes first")
-				return
-			}
-		}
-	}
+	first := cheaper[0]
+	dear := slices.IndexFunc(st.actions, func(a action) bool { return a.kind.Rung() > first.Kind.Rung() })
+	a := st.actions[dear]
+	p.add(Doubtful, "order", a.at.field("kind"), fmt.Sprintf("%s goes before %s of step %q, and the step does not say why: the agent will ask first", a.kind, first.Kind, first.ID),
+		ladder+"; or ahead: why this one goes first")
 }
 
 // lease finds a step that lapses while a later one is still being judged, or
